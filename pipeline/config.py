@@ -1,0 +1,253 @@
+"""A config file: `recipe`, what the data are, and `runtime`, where and how fast they are made.
+
+Every field of the recipe is identity, and no field of the runtime is. Every union of plug-ins stands here.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PositiveInt,
+    SerializeAsAny,
+    StringConstraints,
+    ValidationError,
+    WrapValidator,
+)
+
+from pipeline.engines.base import Engine, Runtime as EngineRuntime
+from pipeline.engines.echo import Echo
+from pipeline.engines.openai import OpenAI
+from pipeline.engines.vllm import Vllm
+from pipeline.exporters.export import Export
+from pipeline.stages.base import Stage
+from pipeline.stages.chunk import Chunk, Sentences
+from pipeline.stages.dedup import Dedup
+from pipeline.stages.filter import Filter
+from pipeline.stages.generate import Generate
+from pipeline.stages.meaning import EmbedScore, Meaning
+from pipeline.stages.negatives import HardNegatives
+from pipeline.stages.parse import ParseParaphrase, ParseQuery, ParseTranslation
+from pipeline.stages.read import ReadBeir, ReadJsonl, ReadParquet
+from pipeline.stages.read_hf import ReadHF
+from pipeline.stages.read_pairs import ReadPairs
+from pipeline.stages.sample import Sample
+from pipeline.stages.search import Search
+
+AnyEngine = Annotated[Vllm | OpenAI | Echo, Field(discriminator="kind")]
+
+_Shipped = Annotated[
+    ReadJsonl
+    | ReadParquet
+    | ReadHF
+    | ReadBeir
+    | ReadPairs
+    | Chunk
+    | Sentences
+    | Sample
+    | Generate
+    | ParseQuery
+    | ParseParaphrase
+    | ParseTranslation
+    | Filter
+    | Dedup
+    | EmbedScore
+    | Meaning
+    | Search
+    | HardNegatives
+    | Export,
+    Field(discriminator="kind"),
+]
+
+
+def _own_or_shipped(value: Any, validate: Any) -> Any:
+    """A Python caller may pass a stage of their own."""
+    return value if isinstance(value, Stage) else validate(value)
+
+
+AnyStage = Annotated[SerializeAsAny[_Shipped], WrapValidator(_own_or_shipped)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
+
+
+class ConfigError(ValueError):
+    """A config that cannot be run; the message names the key, the value and the way out."""
+
+
+class Recipe(BaseModel):
+    """What the data are. Steps read only steps above them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name
+    engines: dict[Name, AnyEngine] = {}
+    steps: Annotated[dict[Name, AnyStage], Field(min_length=1)]
+
+
+class Runtime(BaseModel):
+    """Where and how fast. None of it is part of a fingerprint.
+
+    `root` is the folder of all outputs. `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
+    or an address. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
+    committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
+    stops: one number, or one by step, with the steps' own defaults elsewhere.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: str = "outputs"
+    ray: Literal["auto", "local"] | Annotated[str, StringConstraints(pattern=r"^(ray://)?[\w.\-\[\]:]+:\d+$")] = "auto"
+    cpus: PositiveInt | None = None
+    part_rows: PositiveInt = 2000
+    piece_rows: PositiveInt = 64
+    max_rejected: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    engines: dict[str, dict[str, JsonValue]] = {}
+
+
+class Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    recipe: Recipe
+    runtime: Runtime = Runtime()
+
+    def engine_runtime(self, name: str) -> EngineRuntime:
+        """The runtime of one engine, of the type that its kind takes.
+
+        Raises ConfigError on a key that it does not know.
+        """
+        engine: Engine = self.recipe.engines[name]
+        try:
+            return engine.runtime_type.model_validate(self.runtime.engines.get(name, {}))
+        except ValidationError as error:
+            raise ConfigError(_explain(error, ("runtime", "engines", name), engine.runtime_type)) from error
+
+
+def load(path: Path, changes: Sequence[str] = ()) -> Config:
+    """The config in a YAML file, with `--set` changes applied (`steps.pairs.min_words=5`).
+
+    Raises ConfigError, one line for each fault.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as cause:
+        raise ConfigError(f"{path}: cannot be read ({cause.strerror})") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{path}: is no YAML: {cause}") from cause
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: needs the keys recipe and, if you like, runtime")
+    for change in changes:
+        _apply(raw, change)
+    return from_mapping(raw)
+
+
+def from_mapping(raw: Mapping[str, Any]) -> Config:
+    """A config from plain values, checked whole."""
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, (), Config)) from error
+    for name in config.runtime.engines:
+        if name not in config.recipe.engines:
+            raise ConfigError(f"runtime.engines.{name}: the recipe has no engine of that name{_nearest(name, config.recipe.engines)}")
+    for name in config.runtime.max_rejected:
+        if name not in config.recipe.steps:
+            raise ConfigError(f"runtime.max_rejected.{name}: the recipe has no step of that name{_nearest(name, config.recipe.steps)}")
+    for name in config.recipe.engines:
+        config.engine_runtime(name)
+    return config
+
+
+def _apply(raw: dict[str, Any], change: str) -> None:
+    path, equals, text = change.partition("=")
+    if not equals or not path:
+        raise ConfigError(f"--set {change}: write it as path=value, for example steps.pairs.min_words=5")
+    keys = path.split(".")
+    if keys[0] in {"steps", "engines", "name"}:
+        keys = ["recipe", *keys]
+    at: Any = raw
+    for depth, key in enumerate(keys[:-1]):
+        if isinstance(at, dict) and key not in at and keys[0] == "runtime":
+            at[key] = {}
+        at = _child(at, key, ".".join(keys[: depth + 1]))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    _child(at, keys[-1], path, value)
+
+
+def _child(at: Any, key: str, where: str, *value: Any) -> Any:
+    """The item of a mapping or list; with a value, set it."""
+    if isinstance(at, list):
+        if not key.isdigit() or int(key) >= len(at):
+            raise ConfigError(f"--set {where}: no item {key} in a list of {len(at)} (they count from 0)")
+        if value:
+            at[int(key)] = value[0]
+        return at[int(key)]
+    if not isinstance(at, dict):
+        raise ConfigError(f"--set {where}: {at!r} has no keys")
+    if value:
+        at[key] = value[0]
+    if key not in at:
+        raise ConfigError(f"--set {where}: the config has no {key!r} there{_nearest(key, at)}")
+    return at[key]
+
+
+def _nearest(given: str, known: Any) -> str:
+    near = difflib.get_close_matches(given, [str(key) for key in known], n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(map(str, known)))}" if known else ""
+
+
+def _explain(error: ValidationError, above: tuple[str, ...], model: type[BaseModel]) -> str:
+    return "\n".join(_fault(fault, above, model) for fault in error.errors(include_url=False))
+
+
+def _fault(fault: Any, above: tuple[str, ...], model: type[BaseModel]) -> str:
+    location = [*above, *(str(key) for key in fault["loc"])]
+    key = ".".join(location)
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_nearest(location[-1], _fields_at(model, fault['loc'][:-1]))}"
+    if fault["type"] == "missing":
+        return f"{key}: missing"
+    if fault["type"] == "union_tag_invalid":
+        kinds = fault["ctx"]["expected_tags"].replace("'", "").split(", ")
+        return f"{key}.kind: no {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
+    if fault["type"] == "union_tag_not_found":
+        return f"{key}.kind: missing"
+    message = fault["msg"].removeprefix("Value error, ")
+    given = repr(fault["input"])
+    return f"{key}: {message} (given {given[:80]})" if fault["type"] != "value_error" else f"{key}: {message}"
+
+
+def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """The fields of the model at a location of an error, where that can be told; kinds stand in the location too."""
+    kinds = {kind: part for part in _all_models(model) if (kind := _kind_of(part))}
+    for key in reversed(location):
+        if key in kinds:
+            return sorted(kinds[key].model_fields)
+    named = {"recipe": Recipe, "runtime": Runtime}
+    last = named.get(str(location[-1]), None) if location else model
+    return sorted(last.model_fields) if last else []
+
+
+def _kind_of(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("kind")
+    return str(field.default) if field else None
+
+
+def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
+    """Every pydantic model below pipeline's, by subclass: enough for a suggestion."""
+    found: list[type[BaseModel]] = [model]
+    todo: list[type[BaseModel]] = [BaseModel]
+    while todo:
+        for child in todo.pop().__subclasses__():
+            if child.__module__.startswith("pipeline."):
+                found.append(child)
+            if child.__module__.startswith(("pipeline.", "pydantic")):
+                todo.append(child)
+    return found

@@ -1,0 +1,1 @@
+"""Engines: what answers a request. One file each, one contract in `base.py`."""

@@ -1,0 +1,97 @@
+"""What an engine is: it takes chat requests and gives each one reply or one error, in any order.
+
+An engine has two halves, as everything here: the fields of `Engine` are identity (model, sampling) and change what is
+written; its `Runtime` says where and how fast it runs (replicas, URLs) and never changes a fingerprint.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+
+from pipeline.replies import Message
+
+
+class EngineError(Exception):
+    """An engine that does not start, or that fails in a way that no single request explains. The build stops."""
+
+
+class MissingExtra(ImportError):
+    """An optional package that is not installed; the message says how to install it."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(f"{package} is not installed; pip install 'pairmill[{extra}]'")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A chat for the model; `schema` is the JSON schema that the reply must meet, where the engine can hold it to one."""
+
+    request_id: str
+    messages: tuple[Message, ...]
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back: the text as it was written, or the error that this request ran into."""
+
+    text: str | None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+
+
+class Sampling(BaseModel):
+    """How the next token is drawn. Names and meanings are vLLM's; what is left out is the engine's default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: NonNegativeFloat = 0.7
+    max_tokens: PositiveInt = 256
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: int | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=2)] | None = None
+    stop: tuple[str, ...] | None = None
+    seed: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        """The parameters that are set, by vLLM's names."""
+        return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
+
+
+class Runtime(BaseModel):
+    """Where and how fast an engine runs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    replicas: PositiveInt | None = None
+    """How many run at once; None: as many as there are CPUs, or one where an engine takes more than a CPU."""
+
+
+class Session(Protocol):
+    """An engine that is open in a worker."""
+
+    def replies(self, requests: Iterable[Request]) -> Iterator[tuple[str, Reply]]:
+        """Request ids with their replies, each request once, in any order, taking requests only as they are needed.
+
+        Raises EngineError where the engine itself fails, as opposed to a request.
+        """
+        ...
+
+
+class Engine(BaseModel):
+    """The identity of an engine, and how to open it where the engine runs in an ordinary worker."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runtime_type: ClassVar[type[Runtime]] = Runtime
+    sampling: Sampling = Sampling()
+
+    def open(self, runtime: Runtime) -> Session:
+        raise NotImplementedError

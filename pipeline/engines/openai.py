@@ -1,0 +1,298 @@
+"""Any OpenAI-compatible server: vLLM's own, a gateway, a hosted model.
+
+A long build meets every fault a network has, so each is sorted by who can mend it. What passes by itself (429, 5xx, a
+lost connection, half a reply) is asked again, later each time. What is wrong with one request (a context too long) is
+that request's error. What no waiting mends (a key, a URL, a model's name) stops the build at once.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, ConfigDict, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt
+
+from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime
+
+if TYPE_CHECKING:
+    import httpx
+    from tenacity import RetryCallState
+
+Answer: TypeAlias = tuple[str, Reply]
+
+THE_REQUEST_IS_WRONG = {400, 413, 422}
+IT_MAY_PASS = {408, 409, 429}  # and 5xx
+LONGEST_BACKOFF_S = 60
+# A server that asks for more than this has a quota by the day; to stop and say so beats hours of silence.
+LONGEST_RETRY_AFTER_S = 600
+SAID = 300  # characters kept of what a server said
+
+
+class _TransientError(Exception):
+    """A fault that may be gone at the next try; `wait_s` is how long the server asks us to stay away."""
+
+    def __init__(self, what: str, wait_s: float = 0) -> None:
+        super().__init__(what)
+        self.wait_s = wait_s
+
+
+def _bare_url(value: str) -> str:
+    url = urlsplit(value)
+    bare = url.hostname and url.port != 0 and "@" not in url.netloc and not url.query
+    if url.scheme not in {"http", "https"} or not bare:
+        raise ValueError("not a bare URL such as http://localhost:8000/v1; a key belongs in the api_key_env variable")
+    return value.rstrip("/")
+
+
+class OpenAIRuntime(Runtime):
+    """Where the server is, and how hard each replica asks it.
+
+    `timeout_s` bounds one try as a whole. `backoff_s` is the longest wait before the first retry; it doubles up to
+    60 s, half of it drawn by lot, on top of the server's Retry-After. `check` asks /models once at the start; turn it
+    off for a server that takes names that it does not list.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    base_url: Annotated[str, AfterValidator(_bare_url)] = "http://localhost:8000/v1"
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: PositiveInt = 64
+    timeout_s: PositiveFloat = 120
+    retries: NonNegativeInt = 6
+    backoff_s: PositiveFloat = 1.0
+    check: bool = True
+
+
+class OpenAI(Engine):
+    """A model behind /v1/chat/completions.
+
+    `revision` is what you know of a hosted model's version: identity, never sent. `structured` is how a request's
+    schema is put. `extra_body` goes into every body and wins over `sampling`; a null there leaves a parameter out, as
+    in `{max_tokens: null, max_completion_tokens: 256}`.
+    """
+
+    kind: Literal["openai"] = "openai"
+    runtime_type = OpenAIRuntime
+    model: str
+    revision: str | None = None
+    structured: Literal["json_schema", "json_object", "none"] = "json_schema"
+    extra_body: Mapping[str, JsonValue] = {}
+
+    def open(self, runtime: Runtime) -> "OpenAISession":
+        """A session; EngineError where nothing answers at the URL, the key is refused, or the model is not listed."""
+        assert isinstance(runtime, OpenAIRuntime)
+        session = OpenAISession(self, runtime)
+        if runtime.check:
+            session.check()
+        return session
+
+    def body(self, request: Request) -> dict[str, Any]:
+        """The JSON that is posted for a request."""
+        asked = {**self.sampling.given(), **self._response_format(request.schema), **self.extra_body}
+        asked |= {"model": self.model, "messages": list(request.messages)}
+        return {name: value for name, value in asked.items() if value is not None}
+
+    def _response_format(self, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        if schema is None or self.structured == "none":
+            return {}
+        named = {"name": "reply", "schema": dict(schema), "strict": True}
+        given = {"json_schema": named} if self.structured == "json_schema" else {}
+        return {"response_format": {"type": self.structured, **given}}
+
+
+class OpenAISession:
+    """One server as one engine asks it."""
+
+    def __init__(self, engine: OpenAI, runtime: OpenAIRuntime) -> None:
+        self.engine = engine
+        self.runtime = runtime
+        self.url = f"{runtime.base_url}/chat/completions"
+        self.key = _key(runtime.api_key_env)
+        self.headers = {"Authorization": f"Bearer {self.key}"} if self.key else {}
+
+    def check(self) -> None:
+        """Fail now on what no waiting mends: no server, a refused key, an unknown model."""
+        import httpx
+
+        url = f"{self.runtime.base_url}/models"
+        try:
+            response = httpx.get(url, headers=self.headers, timeout=min(10, self.runtime.timeout_s))
+        except httpx.ReadTimeout:
+            return  # There, but busy; the requests have their own retries.
+        except httpx.RequestError as lost:
+            raise EngineError(f"{url}: no server answers ({lost}); start it, or mend base_url") from lost
+        if response.status_code in {401, 403}:
+            raise self._refusal(response)
+        with contextlib.suppress(ValueError, LookupError, TypeError):  # What is no list of models tells us nothing.
+            listed = [model["id"] for model in response.json()["data"]]
+            if self.engine.model not in listed:
+                known = f"{self.engine.model!r} is not among its models {', '.join(listed[:10])}"
+                raise EngineError(f"{url}: {known}; name one of these, or set check: false if it takes other names too")
+
+    def replies(self, requests: Iterable[Request]) -> Iterator[Answer]:
+        """Request ids with their replies, as they come, with at most `concurrency` requests out at a time.
+
+        A few more are taken and wait their turn, so that the server has work while the consumer is busy.
+        Raises EngineError where a fault outlasts the retries, or is one that no retry mends.
+        """
+        concurrency, out = self.runtime.concurrency, 0
+        landed: SimpleQueue[Future[Answer]] = SimpleQueue()
+        client, turns = self._client(), asyncio.Semaphore(concurrency)
+        with _background(client) as loop:
+            for request in requests:
+                call = asyncio.run_coroutine_threadsafe(self._answer(client, turns, request), loop)
+                call.add_done_callback(landed.put)
+                out += 1
+                if out > concurrency + concurrency // 8 or not landed.empty():
+                    yield landed.get().result()
+                    out -= 1
+            for _ in range(out):
+                yield landed.get().result()
+
+    async def _answer(self, client: "httpx.AsyncClient", turns: asyncio.Semaphore, request: Request) -> Answer:
+        from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
+
+        passing, tries = retry_if_exception_type(_TransientError), self.runtime.retries + 1
+        retrying = AsyncRetrying(retry=passing, stop=stop_after_attempt(tries), wait=self._wait_s, reraise=True)
+        # A request keeps its turn while it waits for a retry: a server in trouble is asked less, not more.
+        async with turns:
+            try:
+                return request.request_id, await retrying(self._post, client, self.engine.body(request))
+            except _TransientError as fault:
+                stop = f"given up after {tries} tries: {fault}; run again later, to go on from here"
+                raise EngineError(f"{self.url}: {stop}") from fault
+
+    async def _post(self, client: "httpx.AsyncClient", body: dict[str, Any]) -> Reply:
+        import httpx
+
+        try:
+            async with asyncio.timeout(self.runtime.timeout_s):
+                response = await client.post(self.url, json=body)
+        except TimeoutError as late:
+            raise _TransientError(f"no whole reply within timeout_s={self.runtime.timeout_s:g}") from late
+        except httpx.RequestError as lost:
+            raise _TransientError(f"{type(lost).__name__}: {lost}") from lost
+        return self._reply(response)
+
+    def _reply(self, response: "httpx.Response") -> Reply:
+        if response.is_success:
+            try:
+                return _completion(response.content)
+            except (ValueError, LookupError, TypeError, AttributeError) as wrong:
+                raise _TransientError(f"no chat completion, but {self._said(response)}") from wrong
+        if response.status_code in THE_REQUEST_IS_WRONG:
+            return Reply(None, error=self._said(response))
+        wait_s = retry_after_s(response.headers.get("retry-after", ""), datetime.now(UTC))
+        passes = response.status_code in IT_MAY_PASS or response.is_server_error
+        if passes and wait_s <= LONGEST_RETRY_AFTER_S:
+            raise _TransientError(f"HTTP {response.status_code}: {self._said(response)}", wait_s)
+        raise self._refusal(response)
+
+    def _wait_s(self, state: "RetryCallState") -> float:
+        fault = state.outcome.exception() if state.outcome else None
+        assert isinstance(fault, _TransientError)
+        backoff_s = min(LONGEST_BACKOFF_S, self.runtime.backoff_s * 2.0 ** min(state.attempt_number - 1, 64))
+        # By lot, so that requests turned away together do not come back together.
+        return fault.wait_s + backoff_s * random.uniform(0.5, 1)  # noqa: S311 - no secret
+
+    def _refusal(self, response: "httpx.Response") -> EngineError:
+        way_out = f"is {self.engine.model!r} a model of this server, and base_url right (it often ends in /v1)?"
+        if response.status_code in {401, 403}:
+            way_out = f"put a key that may use this model into the environment variable {self.runtime.api_key_env}"
+        if wait := response.headers.get("retry-after"):
+            way_out = f"it asks to stay away (Retry-After: {wait}); run again then, to go on from here"
+        return EngineError(f"{response.url}: HTTP {response.status_code}: {self._said(response)}; {way_out}")
+
+    def _said(self, response: "httpx.Response") -> str:
+        said = _message(response.content)
+        return (said.replace(self.key, "***") if self.key else said)[:SAID]
+
+    def _client(self) -> "httpx.AsyncClient":
+        import httpx
+
+        limits = httpx.Limits(max_keepalive_connections=self.runtime.concurrency)
+        # httpx's own time-outs start anew with every byte, so a trickle would never end; `_post` has one for the whole.
+        return httpx.AsyncClient(headers=self.headers, limits=limits, timeout=None)  # noqa: S113 - as said
+
+
+@contextlib.contextmanager
+def _background(client: "httpx.AsyncClient") -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop that has a thread of its own, so that calls go on while the consumer is busy.
+
+    When it is left, what still runs is cancelled, the client's sockets are closed, and the thread has ended.
+    """
+    loop, leaving = asyncio.new_event_loop(), asyncio.Event()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:
+            runner.run(_serve(client, leaving))
+
+    # A daemon: a generator that is left hanging must not hold up the interpreter's exit.
+    thread = Thread(target=run, name="openai-engine", daemon=True)
+    thread.start()
+    try:
+        yield loop
+    finally:
+        loop.call_soon_threadsafe(leaving.set)
+        thread.join()
+
+
+async def _serve(client: "httpx.AsyncClient", leaving: asyncio.Event) -> None:
+    async with client:
+        await leaving.wait()
+        # The calls end before the client does, or they would take its closing for a lost connection.
+        calls = asyncio.all_tasks() - {asyncio.current_task()}
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+def retry_after_s(header: str, now: datetime) -> float:
+    """Seconds that a Retry-After header asks for, given in seconds or as a date; 0 where it says nothing of use."""
+    if header.strip().isdecimal():
+        return float(header)
+    try:
+        then = parsedate_to_datetime(header)
+    except ValueError:
+        return 0
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
+
+
+def _key(variable: str) -> str:
+    key = os.environ.get(variable, "").strip()
+    # Caught here because the HTTP library's own complaint would quote the key.
+    if not (key.isascii() and key.isprintable()):
+        raise EngineError(f"environment variable {variable}: it holds characters that no HTTP header may; set it anew")
+    return key
+
+
+def _completion(body: bytes) -> Reply:
+    completion = json.loads(body)
+    choice = completion["choices"][0]
+    usage = completion.get("usage") or {}
+    counted = choice.get("finish_reason"), usage.get("prompt_tokens"), usage.get("completion_tokens")
+    text = choice["message"]["content"]
+    if not text:
+        return Reply(None, *counted, error="empty reply")
+    # JSON can carry half of a character, but UTF-8, and so Parquet, cannot: U+FFFD stands for it.
+    return Reply(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), *counted)
+
+
+def _message(body: bytes) -> str:
+    """What a server says is wrong, as one line: `error.message`, a bare `message` or `detail`, or else the body."""
+    said: Any = body.decode("utf-8", "replace")
+    with contextlib.suppress(ValueError):  # It may be a proxy's page.
+        said = json.loads(said)
+    for key in ("error", "message", "detail"):
+        if isinstance(said, dict) and said.get(key):
+            said = said[key]
+    return " ".join(str(said).split()) or "nothing"

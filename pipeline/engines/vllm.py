@@ -1,0 +1,217 @@
+"""vLLM through ray.data.llm: continuous batching on every replica, on GPUs or on a CPU.
+
+Requests are tokenized here with the model's own chat template at the pinned revision, and reach the engine as token ids:
+nothing is tokenized twice, no second beginning-of-sequence token creeps in, and the engine need not guess a template.
+"""
+
+import importlib.util
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, model_validator
+
+from pipeline.engines import bundled
+from pipeline.engines.base import Engine, EngineError, Reply, Runtime
+
+if TYPE_CHECKING:
+    from ray.data import Dataset
+
+_REVISION = r"^[0-9a-f]{40}$"
+
+
+class VllmRuntime(Runtime):
+    """Where vLLM runs and how much of the machine it takes.
+
+    `batch_size` requests go to an engine at a time, several batches in flight, and what a batch gives is committed
+    together: it bounds what a kill can cost. `engine_kwargs` are vLLM engine arguments that change speed and not text.
+    """
+
+    replicas: PositiveInt = 1
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    tensor_parallel: PositiveInt = 1
+    pipeline_parallel: PositiveInt = 1
+    accelerator_type: str | None = None
+    gpu_memory_utilization: PositiveFloat = 0.9
+    cpu_kv_cache_gib: PositiveInt = 2
+    max_num_seqs: PositiveInt | None = None
+    batch_size: PositiveInt = 32
+    start_timeout_s: PositiveInt = 1800
+    engine_kwargs: dict[str, JsonValue] = {}
+
+
+class Vllm(Engine):
+    """A model that vLLM loads: `bundled:…`, a local folder (known by its content), or a hub name at a pinned revision."""
+
+    kind: Literal["vllm"] = "vllm"
+    runtime_type: ClassVar[type[Runtime]] = VllmRuntime
+
+    model: str
+    revision: str | None = Field(default=None, pattern=_REVISION)
+    max_model_len: PositiveInt | None = None
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    structured: bool = True
+    chat_template_kwargs: dict[str, JsonValue] = {}
+    trust_remote_code: bool = False
+
+    @model_validator(mode="after")
+    def _pinned(self) -> "Vllm":
+        if self.is_bundled and self.model != bundled.NAME:
+            raise ValueError(f"model: the bundled model is {bundled.NAME!r}, not {self.model!r}")
+        if not self.is_local and not self.is_bundled and self.revision is None:
+            raise ValueError(
+                f"revision: {self.model!r} is no folder here, so it is taken for a hub name, and a hub name needs the "
+                "40-digit commit that pins it (the model's page lists it under Files, History)"
+            )
+        if self.trust_remote_code and self.revision is None:
+            raise ValueError("trust_remote_code: runs code from the hub, and so needs a pinned revision")
+        return self
+
+    @property
+    def is_bundled(self) -> bool:
+        return self.model.startswith("bundled:")
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.model).expanduser().is_dir()
+
+    def source(self) -> str:
+        """What vLLM and the tokenizer load: a folder, or the hub name. Prepares the bundled model where it is not yet."""
+        if self.is_bundled:
+            return str(bundled.prepare())
+        return str(Path(self.model).expanduser().resolve()) if self.is_local else self.model
+
+    def check(self) -> None:
+        """Raises EngineError where it is clear beforehand that the engine cannot start here."""
+        if importlib.util.find_spec("vllm") is None:
+            raise EngineError(
+                "vLLM is not installed: pip install 'pairmill[vllm]' on a GPU machine; for a machine without one see the "
+                "Makefile's `install`; `--set engines.NAME.kind=echo` tries the path with no model"
+            )
+        if self.is_local and not (Path(self.model).expanduser() / "config.json").is_file():
+            raise EngineError(f"{self.model}: no config.json in it, so it is no model that vLLM can load")
+
+
+def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
+    """Replies to a data set of requests.
+
+    Takes rows with `request_id`, `messages` (JSON), `schema` (JSON or empty) and whatever else; gives the same rows, in any
+    order, with the columns of a Reply instead of `messages` and `schema`.
+    """
+    import ray
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    on_gpu = runtime.device == "gpu" or (runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    source = engine.source()
+    config = vLLMEngineProcessorConfig(
+        model_source=source,
+        engine_kwargs=_engine_kwargs(engine, runtime, on_gpu=on_gpu),
+        batch_size=runtime.batch_size,
+        concurrency=runtime.replicas,
+        accelerator_type=runtime.accelerator_type,
+        placement_group_config=_placement(runtime, on_gpu=on_gpu),
+        runtime_env=None if on_gpu else {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(runtime.cpu_kv_cache_gib)}},
+        should_continue_on_error=True,
+        log_engine_metrics=False,
+        chat_template_stage=False,
+        tokenize_stage=False,
+        detokenize_stage=False,
+    )
+    tokenized = asked.map_batches(_tokenizer(engine, source), batch_size=None, batch_format="pyarrow", num_cpus=0.5)
+    processor = build_processor(
+        config, preprocess=_sampled(engine), postprocess=_replied(engine), preprocess_map_kwargs={"num_cpus": 0.25},
+        postprocess_map_kwargs={"num_cpus": 0.25},
+    )
+    replied: Dataset = processor(tokenized)
+    return replied
+
+
+def _engine_kwargs(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
+    kwargs: dict[str, Any] = {
+        "dtype": engine.dtype,
+        "tensor_parallel_size": runtime.tensor_parallel,
+        "pipeline_parallel_size": runtime.pipeline_parallel,
+        "trust_remote_code": engine.trust_remote_code,
+        "disable_log_stats": True,
+    }
+    optional = {
+        "max_model_len": engine.max_model_len,
+        "quantization": engine.quantization,
+        "max_num_seqs": runtime.max_num_seqs,
+        "revision": engine.revision,
+        "tokenizer_revision": engine.revision,
+    }
+    kwargs |= {name: value for name, value in optional.items() if value is not None}
+    # Compiling for a CPU takes longer than it saves on a laptop's worth of requests.
+    kwargs |= {"gpu_memory_utilization": runtime.gpu_memory_utilization} if on_gpu else {"enforce_eager": True}
+    return kwargs | runtime.engine_kwargs
+
+
+def _placement(runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
+    bundle = {"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1}
+    return {"bundles": [bundle] * (runtime.tensor_parallel * runtime.pipeline_parallel), "strategy": "PACK"}
+
+
+@lru_cache(maxsize=1)
+def _load_tokenizer(source: str, revision: str | None, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=trust_remote_code)
+
+
+def _tokenizer(engine: Vllm, source: str) -> Callable[[pa.Table], pa.Table]:
+    import json
+
+    def tokenize(batch: pa.Table) -> pa.Table:
+        tokenizer = _load_tokenizer(source, engine.revision, engine.trust_remote_code)
+        chats = [json.loads(chat) for chat in batch.column("messages").to_pylist()]
+        ids = [
+            tokenizer.apply_chat_template(
+                chat, add_generation_prompt=True, return_dict=False, **engine.chat_template_kwargs
+            )
+            for chat in chats
+        ]
+        return batch.drop_columns(["messages"]).append_column("tokenized_prompt", pa.array(ids, pa.list_(pa.int32())))
+
+    return tokenize
+
+
+def _sampled(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    import json
+
+    given = {**engine.sampling.given()}
+
+    def preprocess(row: dict[str, Any]) -> dict[str, Any]:
+        sampling = dict(given)
+        if engine.structured and row["schema"]:
+            sampling["structured_outputs"] = {"json": json.loads(row["schema"])}
+        # vLLM wants a prompt text beside the ids for its records only; an empty one is refused.
+        return {**row, "prompt": " ", "sampling_params": sampling}
+
+    return preprocess
+
+
+def _replied(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    limit = engine.sampling.max_tokens
+
+    def postprocess(row: dict[str, Any]) -> dict[str, Any]:
+        kept = {name: row[name] for name in ("asked", "origin")}
+        error = row.get("__inference_error__") or None
+        if error:
+            return {**kept, **vars_of(Reply(None, error=error))}
+        written = int(row["num_generated_tokens"])
+        # ray.data.llm does not hand on the finish reason; a reply as long as the limit was cut by it.
+        reason = "length" if written >= limit else "stop"
+        return {**kept, **vars_of(Reply(row["generated_text"], reason, int(row["num_input_tokens"]), written))}
+
+    return postprocess
+
+
+def vars_of(reply: Reply) -> dict[str, Any]:
+    return {name: getattr(reply, name) for name in REPLY_COLUMNS}
+
+
+REPLY_COLUMNS: Iterable[str] = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error")

@@ -1,0 +1,191 @@
+"""From a recipe to steps with fingerprints, and what stands between them and what is committed. No Ray, no writes.
+
+A step's fingerprint covers all that decides its rows: the stage's kind, version and fields, the content of the files it
+reads, the digests of its prompts, the identity of its engine, and the fingerprints of the steps it reads.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import ConfigError, Recipe
+from pipeline.digest import digest
+from pipeline.engines.base import Engine
+from pipeline.engines.vllm import Vllm
+from pipeline.prompts import Prompt
+from pipeline.rows import Row
+from pipeline.stages.base import Stage
+from pipeline.stages.generate import Generate
+from pipeline.store import Artifact
+
+
+@dataclass(frozen=True)
+class Step:
+    """One named step of a recipe, ready to be looked up or run."""
+
+    name: str
+    stage: Stage
+    inputs: Mapping[str, tuple["Step", ...]]
+    row_type: type[Row]
+    files: Mapping[str, Path]
+    prompts: Mapping[str, Prompt]
+    engine: Engine | None
+    identity: Mapping[str, Any]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest(self.identity)
+
+    @property
+    def engine_name(self) -> str:
+        return self.stage.engine if isinstance(self.stage, Generate) else ""
+
+    @property
+    def fingerprint_of_engine(self) -> str:
+        return digest(self.identity.get("engine"))
+
+    def above(self) -> Iterator["Step"]:
+        """The steps that it reads, each once."""
+        yield from {step.name: step for steps in self.inputs.values() for step in steps}.values()
+
+    def artifact(self, build: Path) -> Artifact:
+        """Where its rows are kept, in the folder of a recipe's outputs."""
+        return Artifact(build / f"{self.name}-{self.fingerprint[:12]}")
+
+
+def plan(
+    recipe: Recipe, prompt: Callable[[str], Prompt], file: Callable[[str], Path], content: Callable[[Path], str]
+) -> list[Step]:
+    """The steps in their order.
+
+    `prompt` gives a prompt by name, `file` the place of a file that a config names, `content` the digest of what is there.
+    Raises ConfigError where a step reads what is not above it or rows it cannot take, names an engine that there is not, or
+    a prompt wants a variable that nothing supplies.
+    """
+    steps: dict[str, Step] = {}
+    for name, stage in recipe.steps.items():
+        steps[name] = _step(name, stage, recipe, steps, prompt, file, content)
+    return list(steps.values())
+
+
+def _step(  # noqa: PLR0913 - the rim hands in what is not pure
+    name: str,
+    stage: Stage,
+    recipe: Recipe,
+    above: Mapping[str, Step],
+    prompt: Callable[[str], Prompt],
+    file: Callable[[str], Path],
+    content: Callable[[Path], str],
+) -> Step:
+    inputs = {field: tuple(_read(name, field, given, above) for given in steps) for field, steps in stage.inputs().items()}
+    given = {field: _row_type(name, stage, field, steps) for field, steps in inputs.items()}
+    files = {field: file(value) for field in stage.file_fields if (value := getattr(stage, field)) is not None}
+    prompts = {wanted: prompt(wanted) for wanted in stage.prompt_names()}
+    engine = _engine(name, stage, recipe)
+    if isinstance(stage, Generate):
+        _check_variables(name, stage, prompts[stage.prompt])
+    identity = {
+        "version": stage.version,
+        **_fields(stage, files),
+        **{field: [step.fingerprint for step in steps] for field, steps in inputs.items()},
+        **{f"content of {field}": content(path) for field, path in files.items()},
+        **{f"prompt {wanted}": found.digest for wanted, found in prompts.items()},
+        **({"engine": _engine_identity(engine, content)} if engine else {}),
+    }
+    return Step(name, stage, inputs, stage.gives(given), files, prompts, engine, identity)
+
+
+def _fields(stage: Stage, files: Mapping[str, Path]) -> dict[str, Any]:
+    """The stage's own fields: names of steps and files stand for something else, which counts in their place."""
+    fields = stage.model_dump(mode="json")
+    return {name: value for name, value in fields.items() if name not in stage.takes and name not in files and name != "engine"}
+
+
+def _read(name: str, field: str, given: str, above: Mapping[str, Step]) -> Step:
+    if given not in above:
+        may = f"it may read {', '.join(above)}" if above else "it is the first step, and there is nothing to read"
+        raise ConfigError(f"steps.{name}.{field}: no step {given!r} above it; {may}")
+    return above[given]
+
+
+def _row_type(name: str, stage: Stage, field: str, steps: Sequence[Step]) -> type[Row]:
+    takes = stage.takes[field]
+    wanted = " or ".join(row_type.__name__ for row_type in takes)
+    if not steps:
+        raise ConfigError(f"steps.{name}.{field}: names no step; it takes {wanted} rows")
+    for step in steps:
+        if not issubclass(step.row_type, takes):
+            raise ConfigError(f"steps.{name}.{field}: {step.name} gives {step.row_type.__name__} rows; {stage_kind(stage)} takes {wanted}")
+    if len({step.row_type for step in steps}) > 1:
+        kinds = ", ".join(f"{step.name} gives {step.row_type.__name__}" for step in steps)
+        raise ConfigError(f"steps.{name}.{field}: all of its steps must give the same rows, but {kinds}")
+    return steps[0].row_type
+
+
+def stage_kind(stage: Stage) -> str:
+    return str(getattr(stage, "kind", type(stage).__name__))
+
+
+def _engine(name: str, stage: Stage, recipe: Recipe) -> Engine | None:
+    if not isinstance(stage, Generate):
+        return None
+    if stage.engine not in recipe.engines:
+        known = ", ".join(recipe.engines) or "none; add one under engines"
+        raise ConfigError(f"steps.{name}.engine: no engine {stage.engine!r}; there are {known}")
+    return recipe.engines[stage.engine]
+
+
+def _engine_identity(engine: Engine, content: Callable[[Path], str]) -> dict[str, Any]:
+    fields = engine.model_dump(mode="json")
+    if isinstance(engine, Vllm) and engine.is_local:
+        fields["model"] = content(Path(engine.model).expanduser().resolve())
+    return fields
+
+
+def _check_variables(name: str, stage: Generate, prompt: Prompt) -> None:
+    supplied = stage.supplies()
+    if unknown := [variable for variable in prompt.variables if variable not in supplied]:
+        raise ConfigError(
+            f"steps.{name}.prompt: {prompt.name} wants {unknown[0]!r}, which nothing supplies; there are "
+            f"{', '.join(supplied)}; add steps.{name}.facets.{unknown[0]} with its values"
+        )
+
+
+def why_stale(step: Step, build: Path) -> str:
+    """What differs from the nearest committed run of this step: the reason that it runs again, in a few words."""
+    nearest: list[str] | None = None
+    for folder in sorted(build.glob(f"{step.name}-*")):
+        artifact = Artifact(folder)
+        if folder.name.rpartition("-")[0] == step.name and artifact.is_committed:
+            changes = _changes(artifact.manifest().get("identity", {}), step)
+            nearest = changes if nearest is None or len(changes) < len(nearest) else nearest
+    return "not made yet" if nearest is None else ", ".join(nearest)
+
+
+def _changes(before: Mapping[str, Any], step: Step) -> list[str]:
+    after = step.identity
+    changed = [key for key in sorted({*before, *after}) if before.get(key) != after.get(key)]
+    return [_change(key, before.get(key), after.get(key), step) for key in changed]
+
+
+def _change(key: str, before: Any, after: Any, step: Step) -> str:
+    if key in step.inputs:
+        return f"{' and '.join(given.name for given in step.inputs[key])} changed"
+    if key.startswith(("prompt ", "content of ")):
+        return f"{key} changed"
+    if isinstance(before, dict) and isinstance(after, dict):
+        return ", ".join(_change(f"{key}.{name}", before.get(name), after.get(name), step) for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+    old, new = (repr(value) if len(repr(value)) <= 40 else "…" for value in (before, after))
+    return f"{key}: {old} → {new}"
+
+
+def most_rows(step: Step, build: Path) -> int | None:
+    """How many rows the step gives: what it has committed, else the most it can give, else None where nothing bounds it."""
+    artifact = step.artifact(build)
+    if artifact.is_committed:
+        return artifact.stats().rows_out
+    above = [most_rows(given, build) for given in step.above()]
+    known = [rows for rows in above if rows is not None]
+    return step.stage.most_rows(sum(known) if len(known) == len(above) else None)

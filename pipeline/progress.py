@@ -1,0 +1,131 @@
+"""How a build is shown: a line a step that redraws on a terminal and comes now and then in a log, and a table at the end."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TextIO
+
+from pipeline.store import Stats
+
+REDRAW_S = 0.2
+LOG_S = 15.0
+
+
+@dataclass
+class Line:
+    """What is known of a step while it runs."""
+
+    rows: int | None
+    began: float = field(default_factory=time.monotonic)
+    told: float = 0.0
+    so_far: Stats = Stats()
+
+    def text(self, step: str, width: int) -> str:
+        seconds = max(time.monotonic() - self.began, 1e-6)
+        done = self.so_far.rows_in
+        parts = [f"{done:,}/{self.rows:,} rows" if self.rows is not None else f"{done:,} rows", f"{done / seconds:,.0f}/s"]
+        if self.so_far.output_tokens:
+            parts.append(f"{self.so_far.output_tokens / seconds:,.0f} tokens/s written")
+        if self.rows and done:
+            parts.append(f"{_clock(seconds / done * max(0, self.rows - done))} left")
+        return f"{step:<{width}}  {'   '.join(parts)}"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A line of the table at the end; `seconds` is None where the step was committed before."""
+
+    step: str
+    stats: Stats
+    seconds: float | None
+
+
+class Progress:
+    """A watcher that draws for people."""
+
+    def __init__(self, steps: Sequence[str], out: TextIO, *, quiet: bool = False) -> None:
+        self.width = max(map(len, steps))
+        self.out = out
+        self.quiet = quiet
+        self.redraws = out.isatty()
+        self.lines: dict[str, Line] = {}
+        self.finished_steps: list[Finished] = []
+
+    def started(self, step: str, rows: int | None) -> None:
+        self.lines[step] = Line(rows)
+        self._tell(step, self.lines[step])
+
+    def advanced(self, step: str, so_far: Stats) -> None:
+        line = self.lines[step]
+        line.so_far = so_far
+        if time.monotonic() - line.told >= (REDRAW_S if self.redraws else LOG_S):
+            self._tell(step, line)
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        self.finished_steps.append(Finished(step, stats, seconds))
+        if seconds is not None:
+            said = f"{stats.rows_in:,} rows in, {stats.rows_out:,} out, {seconds:.1f} s"
+            self._print(f"{step:<{self.width}}  {said}", keep=True)
+
+    def _tell(self, step: str, line: Line) -> None:
+        line.told = time.monotonic()
+        self._print(line.text(step, self.width), keep=not self.redraws)
+
+    def _print(self, text: str, *, keep: bool) -> None:
+        if self.quiet:
+            return
+        start = "\r\x1b[2K" if self.redraws else ""
+        self.out.write(f"{start}{text}{chr(10) if keep else ''}")
+        self.out.flush()
+
+    def table(self) -> str:
+        """Every step: rows in, out, rejected with the top reasons, seconds, reused or run."""
+        head = ("step", "in", "out", "rejected", "seconds", "", "reasons")
+        rows = [head, *(_cells(one) for one in self.finished_steps)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+        return "\n".join(_aligned(row, widths) for row in rows)
+
+
+class JsonLines:
+    """A watcher for machines: one JSON object a line for every step that is done."""
+
+    def __init__(self, out: TextIO = sys.stdout) -> None:
+        self.out = out
+
+    def started(self, step: str, rows: int | None) -> None: ...
+
+    def advanced(self, step: str, so_far: Stats) -> None: ...
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        said = {
+            "step": step,
+            "rows_in": stats.rows_in,
+            "rows_out": stats.rows_out,
+            "rejected": dict(stats.rejected),
+            "prompt_tokens": stats.prompt_tokens,
+            "output_tokens": stats.output_tokens,
+            "seconds": None if seconds is None else round(seconds, 3),
+            "reused": seconds is None,
+        }
+        self.out.write(json.dumps(said) + "\n")
+        self.out.flush()
+
+
+def _cells(one: Finished) -> tuple[str, ...]:
+    stats = one.stats
+    reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(stats.rejected.items(), key=lambda item: -item[1])[:3])
+    seconds, how = ("", "reused") if one.seconds is None else (f"{one.seconds:.1f}", "run")
+    return (one.step, f"{stats.rows_in:,}", f"{stats.rows_out:,}", f"{stats.rows_rejected:,}", seconds, how, reasons)
+
+
+def _aligned(row: tuple[str, ...], widths: Sequence[int]) -> str:
+    cells = [row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 5)), row[5].ljust(widths[5]), row[6]]
+    return "  ".join(cells).rstrip()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,185 @@
+"""Prompt files: YAML front matter and one Jinja2 block for each role.
+
+    ---
+    description: Writes a query that the passage answers.
+    reply: query                       # the shape of the reply, by its name in replies.py
+    variables: [text, language]        # what the blocks may use; anything else is refused when the file is loaded
+    shots: 1                           # how many of the examples go before the real turn: those that share most values
+                                       # with it (its language, its style), drawn among equals by the seed's digest
+    examples:
+      - {text: "…", language: English, reply: {query: "…"}}
+    ---
+    {% block system %}…{% endblock %}
+    {% block user %}…{{ text }}…{% endblock %}
+
+A worked example goes through the same user block as the real turn, and its reply becomes the assistant's turn, so an
+example cannot drift from the form it shows. What comes from data is a value, never a template, and chat-template tokens
+in it are broken up, so that a document stays a text whatever it says.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import regex
+import yaml
+from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+
+from pipeline.digest import digest
+from pipeline.replies import REPLIES, Message, WrittenReply
+
+SUFFIX = ".md.j2"
+_FRONT = regex.compile(r"\A---\n(.*?)\n---\n(.*)\Z", regex.DOTALL)
+_ROLES = ("system", "user")
+_TOKEN_LIKE = regex.compile(r"<(?=\|[^|<>]{1,64}\|>|/?s>|/?think>|(?:start|end)_of_turn>)|\[(?=/?INST\]|/?SYSTEM_PROMPT\])")
+_WORD_JOINER = "\u2060"
+
+
+class PromptError(ValueError):
+    """A prompt file that cannot be used; the message names the file and the way out."""
+
+
+class _Front(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str
+    reply: str
+    variables: tuple[str, ...]
+    shots: NonNegativeInt = 1
+    examples: tuple[dict[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A checked prompt. Its digest covers all that can change a rendering, and so not the description."""
+
+    name: str
+    reply_type: type[WrittenReply]
+    variables: tuple[str, ...]
+    shots: int
+    examples: tuple[Mapping[str, Any], ...]
+    body: str
+
+    @cached_property
+    def digest(self) -> str:
+        shape = self.reply_type.schema_for_engine()
+        return digest(shape, list(self.variables), self.shots, [dict(example) for example in self.examples], self.body)
+
+    def render(self, values: Mapping[str, str], seed: str) -> tuple[Message, ...]:
+        """The chat for these values: system, the examples drawn by `seed`, then the real turn."""
+        plain = {name: as_text(values[name]) for name in self.variables}
+        messages: list[Message] = []
+        if "system" in self._template.blocks:
+            messages.append({"role": "system", "content": self._block("system", plain)})
+        for example in self._drawn(values, seed):
+            messages.append({"role": "user", "content": self._block("user", example)})
+            messages.append({"role": "assistant", "content": json.dumps(example["reply"], ensure_ascii=False)})
+        return (*messages, {"role": "user", "content": self._block("user", plain)})
+
+    @property
+    def instructions(self) -> str:
+        """The prompt's own wording, without variables or examples: what a reply must not repeat."""
+        tree = _environment().parse(self.body)
+        return " ".join(data.data for data in tree.find_all(nodes.TemplateData))
+
+    @property
+    def example_replies(self) -> tuple[str, ...]:
+        """What the worked examples write, and a model with nothing to say repeats."""
+        return tuple(self.reply_type.model_validate(example["reply"]).written for example in self.examples)
+
+    def _drawn(self, values: Mapping[str, str], seed: str) -> Sequence[Mapping[str, Any]]:
+        def nearness(number: int) -> tuple[int, str]:
+            example = self.examples[number]
+            return -sum(example[name] == values[name] for name in self.variables), digest(seed, number)
+
+        return [self.examples[number] for number in sorted(range(len(self.examples)), key=nearness)[: self.shots]]
+
+    def _block(self, role: str, values: Mapping[str, Any]) -> str:
+        block = self._template.blocks[role]
+        return "".join(block(self._template.new_context(dict(values)))).strip()
+
+    @cached_property
+    def _template(self) -> Template:
+        return _environment().from_string(self.body)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_template"}
+
+
+def as_text(value: str) -> str:
+    """The value with a word joiner inside whatever a tokenizer might take for a token of its chat template."""
+    return _TOKEN_LIKE.sub(lambda match: match[0] + _WORD_JOINER, value)
+
+
+def load(name: str, folders: Sequence[Path]) -> Prompt:
+    """The prompt of that name from the first of the folders that has it.
+
+    Raises PromptError where none has it, or where the file is not a prompt: front matter that does not parse, a block
+    of another role, a variable that is used and not declared, an example that lacks one or has a reply of another shape.
+    """
+    for folder in folders:
+        path = folder / f"{name}{SUFFIX}"
+        if path.is_file():
+            return parse(path.read_text("utf-8"), name, str(path))
+    known = sorted({path.name.removesuffix(SUFFIX) for folder in folders for path in folder.glob(f"*{SUFFIX}")})
+    raise PromptError(f"no prompt {name!r}; there are {', '.join(known)}, or add {folders[0] / (name + SUFFIX)}")
+
+
+def parse(source: str, name: str, where: str) -> Prompt:
+    """The prompt of a file's text; `where` names the file in errors."""
+    front, body = _split(source, where)
+    if front.reply not in REPLIES:
+        raise PromptError(f"{where}: reply: no shape {front.reply!r}; there are {', '.join(REPLIES)}")
+    _check_body(body, front.variables, where)
+    prompt = Prompt(name, REPLIES[front.reply], front.variables, front.shots, front.examples, body)
+    _check_examples(prompt, where)
+    return prompt
+
+
+def _split(source: str, where: str) -> tuple[_Front, str]:
+    match = _FRONT.match(source.replace("\r\n", "\n"))
+    if not match:
+        raise PromptError(f"{where}: a prompt begins with front matter between two lines of ---")
+    try:
+        return _Front.model_validate(yaml.safe_load(match[1])), match[2]
+    except yaml.YAMLError as cause:
+        raise PromptError(f"{where}: front matter is no YAML: {cause}") from cause
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise PromptError(f"{where}: {key}: {first['msg']}") from cause
+
+
+def _check_body(body: str, variables: Sequence[str], where: str) -> None:
+    try:
+        tree = _environment().parse(body)
+    except TemplateError as cause:
+        raise PromptError(f"{where}: {cause}") from cause
+    blocks = [block.name for block in tree.find_all(nodes.Block)]
+    if wrong := [name for name in blocks if name not in _ROLES]:
+        raise PromptError(f"{where}: no role {wrong[0]!r}; blocks are {' and '.join(_ROLES)} (examples are front matter)")
+    if "user" not in blocks:
+        raise PromptError(f"{where}: needs a block named user")
+    used = meta.find_undeclared_variables(tree)
+    if unknown := sorted(used - set(variables)):
+        raise PromptError(f"{where}: uses {{{{ {unknown[0]} }}}}, which its variables do not name; they are {', '.join(variables)}")
+
+
+def _check_examples(prompt: Prompt, where: str) -> None:
+    for number, example in enumerate(prompt.examples, start=1):
+        if missing := [name for name in (*prompt.variables, "reply") if name not in example]:
+            raise PromptError(f"{where}: example {number} lacks {missing[0]}")
+        try:
+            prompt.reply_type.model_validate(example["reply"])
+        except ValidationError as cause:
+            wanted = ", ".join(prompt.reply_type.model_fields)
+            raise PromptError(f"{where}: example {number}: its reply needs {wanted}") from cause
+
+
+def _environment() -> ImmutableSandboxedEnvironment:
+    return ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)

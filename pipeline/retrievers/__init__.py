@@ -1,0 +1,10 @@
+"""The retrievers, and the union that a recipe chooses from."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.retrievers.rank_bm25 import RankBM25
+from pipeline.retrievers.tantivy import Tantivy
+
+AnyRetriever = Annotated[Tantivy | RankBM25, Field(discriminator="kind")]

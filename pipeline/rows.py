@@ -1,0 +1,228 @@
+"""The rows that steps hand to each other, and their explicit Arrow schemas.
+
+Schemas are written, never inferred: a part whose every title is null still has a title column of strings. Field names
+are those of information retrieval (`doc_id`, `query`, `positive`, `score`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal, TypeVar, get_args
+
+import pyarrow as pa
+
+Task = Literal["retrieval", "similarity", "bitext"]
+TASKS: tuple[Task, ...] = get_args(Task)
+
+_TEXT = pa.string()
+_TEXTS = pa.list_(pa.string())
+_FACETS = pa.map_(pa.string(), pa.string())
+_SCORES = pa.map_(pa.string(), pa.float64())
+
+
+R = TypeVar("R", bound="Row")
+
+
+class Row:
+    """What every row has: a schema whose columns are its fields in order, the first of them its id."""
+
+    schema: ClassVar[pa.Schema]
+
+    @property
+    def row_id(self) -> str:
+        return str(getattr(self, self.schema.names[0]))
+
+
+@dataclass(frozen=True, slots=True)
+class Document(Row):
+    """One text of a corpus. `language` is a BCP 47 tag."""
+
+    doc_id: str
+    text: str
+    title: str | None
+    language: str
+
+    schema: ClassVar[pa.Schema] = pa.schema([("doc_id", _TEXT), ("text", _TEXT), ("title", _TEXT), ("language", _TEXT)])
+
+
+@dataclass(frozen=True, slots=True)
+class Passage(Row):
+    """A window or a sentence of a document; `start` and `end` are character offsets in the document's text."""
+
+    passage_id: str
+    doc_id: str
+    text: str
+    title: str | None
+    language: str
+    start: int
+    end: int
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("passage_id", _TEXT),
+            ("doc_id", _TEXT),
+            ("text", _TEXT),
+            ("title", _TEXT),
+            ("language", _TEXT),
+            ("start", pa.int64()),
+            ("end", pa.int64()),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Generation(Row):
+    """What a model was asked about a seed, and its reply, verbatim.
+
+    `language` is the language the reply is asked for in. `reply` is null where the engine gave none; then `error` says
+    why. Tokens are counted by the engine and null where it does not count.
+    """
+
+    request_id: str
+    seed_id: str
+    doc_id: str
+    seed: str
+    seed_language: str
+    language: str
+    facets: Mapping[str, str]
+    reply: str | None
+    finish_reason: str | None
+    prompt_tokens: int | None
+    output_tokens: int | None
+    error: str | None
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("request_id", _TEXT),
+            ("seed_id", _TEXT),
+            ("doc_id", _TEXT),
+            ("seed", _TEXT),
+            ("seed_language", _TEXT),
+            ("language", _TEXT),
+            ("facets", _FACETS),
+            ("reply", _TEXT),
+            ("finish_reason", _TEXT),
+            ("prompt_tokens", pa.int64()),
+            ("output_tokens", pa.int64()),
+            ("error", _TEXT),
+        ]
+    )
+
+
+_PAIR_FIELDS = [
+    ("pair_id", _TEXT),
+    ("task", _TEXT),
+    ("instruction", _TEXT),
+    ("query", _TEXT),
+    ("query_language", _TEXT),
+    ("positive", _TEXT),
+    ("positive_id", _TEXT),
+    ("positive_language", _TEXT),
+    ("seed_id", _TEXT),
+    ("doc_id", _TEXT),
+    ("facets", _FACETS),
+    ("scores", _SCORES),
+    ("request_id", _TEXT),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair(Row):
+    """A query and its positive, of one of three tasks.
+
+    `seed_id` and `doc_id` name the text of the corpus that the pair was made from, and the document it stands in: neither
+    that text nor, for retrieval, its document may serve as a negative. `positive_id` is `seed_id` where the positive is
+    that text itself. A pair that a user brings has no `request_id`.
+    """
+
+    pair_id: str
+    task: Task
+    instruction: str
+    query: str
+    query_language: str
+    positive: str
+    positive_id: str
+    positive_language: str
+    seed_id: str
+    doc_id: str
+    facets: Mapping[str, str] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    request_id: str | None = None
+
+    schema: ClassVar[pa.Schema] = pa.schema(_PAIR_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class SearchedPair(Pair):
+    """A pair with what a retriever found for it, best first.
+
+    `hit_ids` are passage ids, `hit_scores` the retriever's scores and `hit_rows` the row numbers of those passages in the
+    corpus table of the index, which a later step uses to fetch their texts without a search.
+    """
+
+    hit_ids: Sequence[str] = ()
+    hit_scores: Sequence[float] = ()
+    hit_rows: Sequence[int] = ()
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            *_PAIR_FIELDS,
+            ("hit_ids", _TEXTS),
+            ("hit_scores", pa.list_(pa.float32())),
+            ("hit_rows", pa.list_(pa.int64())),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Example(Pair):
+    """A pair with its negatives, the hardest first; `negative_scores` are the retriever's."""
+
+    negatives: Sequence[str] = ()
+    negative_ids: Sequence[str] = ()
+    negative_scores: Sequence[float] = ()
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            *_PAIR_FIELDS,
+            ("negatives", _TEXTS),
+            ("negative_ids", _TEXTS),
+            ("negative_scores", pa.list_(pa.float32())),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Reject(Row):
+    """A row that went no further: its id, a reason to count by (`too_short`), and a detail to read."""
+
+    rejected_id: str
+    reason: str
+    detail: str = ""
+
+    schema: ClassVar[pa.Schema] = pa.schema([("rejected_id", _TEXT), ("reason", _TEXT), ("detail", _TEXT)])
+
+
+def to_table(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
+    """Rows of one type as a table of that type's schema."""
+    rows = list(rows)
+    arrays = []
+    for column in row_type.schema:
+        values: Iterable[Any] = (getattr(row, column.name) for row in rows)
+        if pa.types.is_map(column.type):
+            values = (list(value.items()) for value in values)
+        arrays.append(pa.array(values, column.type, size=len(rows)))
+    return pa.Table.from_arrays(arrays, schema=row_type.schema)
+
+
+def from_table(row_type: type[R], table: pa.Table) -> Iterator[R]:
+    """The rows of a table. Its columns must be those of the type's schema, in any order."""
+    columns = []
+    for column in row_type.schema:
+        values = table.column(column.name).to_pylist()
+        columns.append([dict(value) for value in values] if pa.types.is_map(column.type) else values)
+    return (row_type(*values) for values in zip(*columns, strict=True))
+
+
+def columns_of(row_type: type[Row]) -> tuple[str, ...]:
+    """The column names of a row type; its dataclass fields are the same, in the same order."""
+    return tuple(field.name for field in fields(row_type))  # type: ignore[arg-type]

@@ -1,0 +1,319 @@
+"""Runs a plan on Ray: what is committed is skipped, the rest is made part by part and committed.
+
+Steps that need no model run as soon as what they read is there. Steps that ask the same engine are gathered until nothing
+else can run, and then answered in one go, so that a model is loaded once.
+"""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+
+from pipeline import __version__, work
+from pipeline.config import Config
+from pipeline.engines.base import Engine, EngineError, MissingExtra
+from pipeline.engines.vllm import Vllm, VllmRuntime, answer
+from pipeline.plan import Step
+from pipeline.stages.base import ActorStage, StageError, TableStage
+from pipeline.stages.generate import Generate
+from pipeline.store import Dataset, Stats, StoreError
+from pipeline.work import Job
+
+LOGICAL_CPUS = 8
+"""What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
+
+
+class BudgetError(Exception):
+    """A step that rejected more of its rows than it may."""
+
+
+class Watcher(Protocol):
+    """Who is told how a build goes."""
+
+    def started(self, step: str, rows: int | None) -> None: ...
+    def advanced(self, step: str, so_far: Stats) -> None: ...
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        """`seconds` is None where the step was committed before."""
+        ...
+
+
+@dataclass(frozen=True)
+class Build:
+    """One recipe's outputs being brought up to date."""
+
+    config: Config
+    steps: Sequence[Step]
+    folder: Path
+    watcher: Watcher
+
+    def run(self) -> None:
+        """Make every step that is not committed, in an order that loads each engine once.
+
+        Raises BudgetError, EngineError, StageError or StoreError; what was committed stays, and the next run goes on.
+        """
+        with _lock(self.folder):
+            todo = [step for step in self.steps if not step.artifact(self.folder).is_committed]
+            for step in self.steps:
+                if step not in todo:
+                    self.watcher.finished(step.name, step.artifact(self.folder).stats(), None)
+            for engine in {step.engine_name: step.engine for step in todo if step.engine}.values():
+                if isinstance(engine, Vllm):
+                    engine.check()
+            if todo:
+                with _ray(self.config) as share:
+                    self._run(todo, share)
+
+    def _run(self, todo: list[Step], share: float) -> None:
+        while todo:
+            ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
+            plain = [step for step in ready if not step.engine]
+            if plain:
+                self._make(plain[0], share)
+                todo.remove(plain[0])
+                continue
+            together = [step for step in ready if step.engine_name == ready[0].engine_name]
+            self._generate(together, share)
+            todo[:] = [step for step in todo if step not in together]
+
+    def _make(self, step: Step, share: float) -> None:
+        began = time.monotonic()
+        job = self._job(step)
+        if isinstance(step.stage, TableStage):
+            self.watcher.started(step.name, None)
+            total = self._table(step, job, share)
+        else:
+            self.watcher.started(step.name, job.over.count())
+            if isinstance(step.stage, ActorStage):
+                _result(_submit(work.build, share)(job))
+            total = self._parts(step, job, work.run_part, share, window=None)
+        self._commit(step, total, began)
+
+    def _table(self, step: Step, job: Job, share: float) -> Stats:
+        running = _submit(work.run_table, share)(job)
+        while not ray.wait([running], timeout=0.5)[0]:
+            made = len(job.artifact.part_numbers())
+            self.watcher.advanced(step.name, Stats(made * job.part_rows, made * job.part_rows))
+        stats: Stats = _result(running)
+        return stats
+
+    def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float, window: int | None) -> Stats:
+        """Make all parts, a bounded number at a time, and return their sum."""
+        total = Stats()
+        for stats in _each(make, job, range(len(job.paths)), share, window):
+            total += stats
+            self.watcher.advanced(step.name, total)
+        return total
+
+    def _generate(self, steps: list[Step], share: float) -> None:
+        """Answer steps of one engine."""
+        began = time.monotonic()
+        jobs = {step.name: self._job(step) for step in steps}
+        if not isinstance(steps[0].engine, Vllm):
+            for step in steps:
+                began = time.monotonic()
+                job = jobs[step.name]
+                self.watcher.started(step.name, job.over.count())
+                window = job.engine_runtime.replicas if job.engine_runtime else None
+                self._commit(step, self._parts(step, job, work.generate_part, share, window), began)
+            return
+        for step in steps:
+            self.watcher.started(step.name, jobs[step.name].over.count())
+        self._stream(steps[0].engine, jobs)
+        for step in steps:
+            self._commit(step, self._parts(step, jobs[step.name], work.assemble, share, window=None), began)
+
+    def _stream(self, engine: Vllm, jobs: dict[str, Job]) -> None:
+        """Send all unanswered requests of the jobs through one engine, committing pieces as they come back."""
+        runtime = next(iter(jobs.values())).engine_runtime
+        assert isinstance(runtime, VllmRuntime)
+        parts = [
+            {"job": name, "number": number}
+            for name, job in jobs.items()
+            for number in range(len(job.paths))
+            if not job.artifact.row_path(number).exists()
+        ]
+        so_far = dict.fromkeys(jobs, Stats())
+        for name, stats in _answered(engine, runtime, jobs, parts):
+            so_far[name] += stats
+            self.watcher.advanced(name, so_far[name])
+
+    def _commit(self, step: Step, total: Stats, began: float) -> None:
+        allowed = self.config.runtime.max_rejected.get(step.name, step.stage.max_rejected)
+        if total.rows_in and total.rows_rejected > allowed * total.rows_in:
+            raise BudgetError(_over_budget(step, total, allowed))
+        seconds = time.monotonic() - began
+        manifest = {
+            "step": step.name,
+            "fingerprint": step.fingerprint,
+            "identity": dict(step.identity),
+            "inputs": {field: [given.artifact(self.folder).folder.name for given in steps] for field, steps in step.inputs.items()},
+            "rows": step.row_type.__name__,
+            "seconds": round(seconds, 3),
+            "pairmill": __version__,
+        }
+        step.artifact(self.folder).commit(manifest, total)
+        self.watcher.finished(step.name, total, seconds)
+
+    def _job(self, step: Step) -> Job:
+        runtime = self.config.runtime
+        return Job(
+            name=step.name,
+            stage=step.stage,
+            row_type=step.row_type,
+            artifact=step.artifact(self.folder),
+            inputs={
+                field: Dataset(given[0].row_type, tuple(one.artifact(self.folder) for one in given))
+                for field, given in step.inputs.items()
+            },
+            files=step.files,
+            prompts=step.prompts,
+            part_rows=runtime.part_rows,
+            piece_rows=runtime.piece_rows,
+            engine=step.engine,
+            engine_runtime=self.config.engine_runtime(step.engine_name) if step.engine else None,
+            engine_identity=step.fingerprint_of_engine,
+        )
+
+
+def _over_budget(step: Step, total: Stats, allowed: float) -> str:
+    reasons = sorted(total.rejected.items(), key=lambda item: -item[1])[:3]
+    said = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
+    return (
+        f"{step.name}: rejected {total.rows_rejected:,} of {total.rows_in:,} rows, more than the {allowed:.0%} it may: {said}. "
+        f"Look at them with `pairmill show … {step.name} --rejects`, or allow more with --set runtime.max_rejected.{step.name}=1"
+    )
+
+
+def _answered(engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[str, Stats]]:
+    if not parts:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    source = ray.data.from_items(parts, override_num_blocks=len(parts))
+    requests = source.flat_map(
+        lambda part: work.as_columns(jobs[part["job"]], part["number"], f"{part['job']}/{part['number']}"), num_cpus=0.5
+    )
+    # Blocks of one batch each, so that a batch is committed when it is answered and not when its whole part is.
+    asked = requests.repartition(target_num_rows_per_block=runtime.batch_size)
+    commit = answer(engine, runtime, asked).map_batches(
+        _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
+    )
+    try:
+        for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for row in batch.to_pylist():
+                yield row["job"], Stats(row["rows"], row["rows"], {}, row["prompt_tokens"], row["output_tokens"])
+    except ray.exceptions.RayError as cause:
+        raise EngineError(_why(engine, cause)) from cause
+
+
+class _Commit:
+    """Writes the replies of a batch as pieces of the parts they belong to."""
+
+    def __init__(self, jobs: dict[str, Job]) -> None:
+        self.jobs = jobs
+
+    def __call__(self, batch: Any) -> Any:
+        import pyarrow as pa
+
+        by_part: dict[str, list[dict[str, Any]]] = {}
+        for row in batch.to_pylist():
+            by_part.setdefault(row["origin"], []).append(row)
+        committed = []
+        for origin, rows in by_part.items():
+            name, _, number = origin.rpartition("/")
+            stats = work.commit_columns(self.jobs[name], int(number), rows)
+            committed.append({"job": name, "rows": len(rows), "prompt_tokens": stats.prompt_tokens, "output_tokens": stats.output_tokens})
+        return pa.Table.from_pylist(committed)
+
+
+def _why(engine: Engine, cause: BaseException) -> str:
+    """The line of a long trace that says what happened."""
+    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+    told = [line for line in lines if not line.startswith(("File ", "at ", "ray::", "^", "Traceback"))]
+    return f"{getattr(engine, 'model', engine)}: vLLM did not start or died: {told[-1] if told else type(cause).__name__}"
+
+
+KNOWN = (BudgetError, EngineError, MissingExtra, StageError, StoreError)
+
+
+def _submit(function: Callable[..., Any], share: float) -> Callable[..., Any]:
+    task: Callable[..., Any] = ray.remote(num_cpus=share, max_retries=3)(function).remote
+    return task
+
+
+def _result(reference: Any) -> Any:
+    """A task's result; an error that we know comes out as itself."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, KNOWN):
+            raise error.cause from None
+        raise
+
+
+def _each(make: Callable[[Job, int], Stats], job: Job, numbers: Iterable[int], share: float, window: int | None) -> Iterator[Stats]:
+    """The results of all parts as they come, with a bounded number in flight."""
+    at_once = window or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
+    task, payload = _submit(make, share), ray.put(job)
+    running: list[Any] = []
+    try:
+        for number in numbers:
+            running.append(task(payload, number))
+            if len(running) >= at_once + 1:
+                done, running = ray.wait(running)
+                yield from map(_result, done)
+        while running:
+            done, running = ray.wait(running)
+            yield from map(_result, done)
+    finally:
+        for reference in running:
+            ray.cancel(reference)
+
+
+@contextmanager
+def _ray(config: Config) -> Iterator[float]:
+    """Ray, started here or joined; gives the logical CPUs that one busy task is to reserve."""
+    address = config.runtime.ray
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "local"
+    share = 1.0
+    if address == "local":
+        cores = config.runtime.cpus or os.cpu_count() or 1
+        logical = max(LOGICAL_CPUS, cores)
+        share = logical / cores
+        ray.init(address="local", num_cpus=logical, include_dashboard=False, logging_level="warning")
+    else:
+        ray.init(address=address, logging_level="warning")
+    try:
+        yield share
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Hold the build; another run of it on this machine is told so at once. The kernel frees it however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as cause:
+        raise StoreError(f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can") from cause
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise StoreError(f"{folder}: in use by {holder}; wait until it ends or stop it") from cause
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        with suppress(OSError):
+            file.truncate(0)

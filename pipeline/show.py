@@ -1,0 +1,80 @@
+"""Rows of a build as a person reads them."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline.store import Artifact, StoreError
+
+WIDTH = 400
+
+
+def find(build: str, step: str, root: Path) -> Artifact:
+    """The newest artifact of a step, committed or not.
+
+    Raises StoreError where the build or the step is not there, and says what is.
+    """
+    folder = _folder(build, root)
+    found = [path for path in folder.glob(f"{step}-*") if path.name.rpartition("-")[0] == step]
+    if not found:
+        known = sorted({path.name.rpartition("-")[0] for path in folder.iterdir() if (path / "rows").is_dir()})
+        raise StoreError(f"{folder}: no step {step!r}; there are {', '.join(known)}")
+    return Artifact(max(found, key=lambda path: path.stat().st_mtime))
+
+
+def _folder(build: str, root: Path) -> Path:
+    for folder in (root / build, Path(build)):
+        if folder.is_dir():
+            return folder
+    known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
+    raise StoreError(f"{root / build}: no such build; there are {', '.join(known) or 'none'}")
+
+
+def sample(artifact: Artifact, count: int, *, rejects: bool) -> Iterator[dict[str, Any]]:
+    """Rows at even steps through all parts."""
+    paths = artifact.reject_paths() if rejects else artifact.row_paths()
+    sizes = [pq.read_metadata(path).num_rows for path in paths]
+    total = sum(sizes)
+    wanted = [total * at // count for at in range(count)] if total > count else list(range(total))
+    start = 0
+    for path, size in zip(paths, sizes, strict=True):
+        inside = [at - start for at in wanted if start <= at < start + size]
+        if inside:
+            yield from pq.read_table(path).take(inside).to_pylist()
+        start += size
+
+
+def told(row: dict[str, Any]) -> str:
+    """A row as lines, long texts cut; nothing in it can move the cursor or colour the screen."""
+    width = max(map(len, row))
+    return "\n".join(f"  {name:<{width}}  {_plain(value)}" for name, value in row.items() if value not in (None, [], ""))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return "".join(f"\n    {number}. {_plain(item)}" for number, item in enumerate(value[:20], start=1))
+    if isinstance(value, tuple):
+        return "=".join(map(_plain, value))
+    text = "".join(letter if letter.isprintable() else " " for letter in str(value))
+    return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
+
+
+def status_lines(build: str, root: Path) -> Iterator[str]:
+    """One line for each artifact of a build, the oldest first."""
+    folder = _folder(build, root)
+    artifacts = sorted((path for path in folder.iterdir() if (path / "rows").is_dir()), key=lambda path: path.stat().st_mtime)
+    width = max((len(path.name) for path in artifacts), default=0)
+    for path in artifacts:
+        artifact = Artifact(path)
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
+        yield f"{path.name:<{width}}  {when}  {_state(artifact)}"
+
+
+def _state(artifact: Artifact) -> str:
+    if artifact.is_committed:
+        stats = artifact.stats()
+        return f"done: {stats.rows_in:,} rows in, {stats.rows_out:,} out, {stats.rows_rejected:,} rejected"
+    return f"not done: {len(artifact.part_numbers()):,} parts are there"

@@ -1,0 +1,109 @@
+"""The four shapes a stage can have. Their authors do not see Ray.
+
+`RowStage` maps a row to rows and rejects, and is pure. `ActorStage` opens something heavy once a worker (an index, an
+embedder, a set of ids), which it may build once before from whole inputs. `TableStage` needs whole inputs, or none: it
+reads a corpus or writes a release. `Generate` (its own file) asks a model.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from pipeline.rows import Reject, Row
+from pipeline.store import Dataset
+
+if TYPE_CHECKING:
+    from pipeline.prompts import Prompt
+
+Batch: TypeAlias = Callable[[Sequence[Row]], Iterator[Row | Reject]]
+
+
+class StageError(Exception):
+    """A step that cannot go on; the message names what it met and the way out."""
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+Inputs = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+"""One step's name or a list of them; their rows are read one step after the other."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may look at besides its row: the steps it reads, files, prompts, and a folder to build in."""
+
+    inputs: Mapping[str, Dataset]
+    files: Mapping[str, Path]
+    prompts: "Mapping[str, Prompt]"
+    folder: Path
+
+
+class Stage(BaseModel):
+    """What every stage says of itself. Its fields are its identity; `version` rises when the same fields give other rows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: ClassVar[int] = 1
+    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {}
+    """The fields that name steps, and the row types that each may read."""
+    row_type: ClassVar[type[Row]]
+    """The rows it gives; `gives` says otherwise where that depends on its input."""
+    file_fields: ClassVar[tuple[str, ...]] = ()
+    """The fields that name a local file or folder, which count by their content."""
+    max_rejected: ClassVar[float] = 0.95
+    """The share of its rows that may be rejects before the build stops; `runtime.max_rejected` says otherwise by step."""
+    fans_out: ClassVar[bool] = False
+    """Whether it may give more rows than it takes."""
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        """Field name to the steps named there."""
+        named = {field: getattr(self, field) for field in self.takes}
+        return {field: (steps,) if isinstance(steps, str) else tuple(steps) for field, steps in named.items()}
+
+    def prompt_names(self) -> tuple[str, ...]:
+        """The prompt files it reads."""
+        return ()
+
+    def most_rows(self, given: int | None) -> int | None:
+        """A bound on its rows, from a bound on those of its inputs; None where nothing bounds them."""
+        return None if self.fans_out or not self.takes else given
+
+    def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:  # noqa: ARG002 - for stages that hand on what they take
+        """The type of its rows, given the row type of each input field."""
+        return self.row_type
+
+
+class MappedStage(Stage):
+    """A stage whose part k is made of part k of one input, the field `over`."""
+
+    over: ClassVar[str] = "input"
+
+
+class RowStage(MappedStage):
+    """A pure function from a row to rows and rejects."""
+
+    def rows(self, row: Row) -> Iterator[Row | Reject]:
+        raise NotImplementedError
+
+
+class ActorStage(MappedStage):
+    """A stage that opens something heavy once a worker, and then takes rows in batches."""
+
+    def build(self, context: Context) -> None:
+        """Write to `context.folder`, once, whatever every worker will open. It may read whole inputs, part by part."""
+
+    def open(self, context: Context) -> Batch:
+        """Open what was built, and return the function from a batch of rows to rows and rejects."""
+        raise NotImplementedError
+
+
+class TableStage(Stage):
+    """A stage over whole inputs, or over none (a reader). One worker runs it; it must stream."""
+
+    def table(self, context: Context) -> Iterator[Row | Reject]:
+        raise NotImplementedError

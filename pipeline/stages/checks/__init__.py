@@ -1,0 +1,31 @@
+"""The checks a filter can make, one family a file."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pipeline.stages.checks.base import Check, Fault, Judge
+from pipeline.stages.checks.chatter import Chatter
+from pipeline.stages.checks.language import Language
+from pipeline.stages.checks.overlap import Copy, PromptLeak, SameSentence, Untranslated
+from pipeline.stages.checks.shape import Empty, Length
+
+AnyCheck = Annotated[
+    Empty | Length | Language | Copy | Chatter | PromptLeak | SameSentence | Untranslated, Field(discriminator="kind")
+]
+"""Every check, by its kind."""
+
+__all__ = [
+    "AnyCheck",
+    "Chatter",
+    "Check",
+    "Copy",
+    "Empty",
+    "Fault",
+    "Judge",
+    "Language",
+    "Length",
+    "PromptLeak",
+    "SameSentence",
+    "Untranslated",
+]

@@ -1,0 +1,42 @@
+"""Pairs that pass every check, and rejects that say which they did not."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from pipeline.rows import TASKS, Pair, Reject, Row, Task
+from pipeline.stages.base import ActorStage, Batch, Context, Inputs
+from pipeline.stages.checks import AnyCheck, Judge
+
+
+class Filter(ActorStage):
+    """The pairs in which no check finds a fault; of several faults the first in the order of the checks counts."""
+
+    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
+
+    kind: Literal["filter"] = "filter"
+    input: Inputs
+    checks: Annotated[tuple[AnyCheck, ...], Field(min_length=1)]
+
+    def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
+        return given["input"]
+
+    def prompt_names(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for check in self.checks for name in check.prompt_names()))
+
+    def open(self, context: Context) -> Batch:
+        opened = [(check, check.open(context)) for check in self.checks]
+        judges = {task: [judge for check, judge in opened if check.judges(task)] for task in TASKS}
+
+        def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
+            return (_judged(row, judges) for row in rows if isinstance(row, Pair))
+
+        return batch
+
+
+def _judged(pair: Pair, judges: Mapping[Task, Sequence[Judge]]) -> Pair | Reject:
+    for judge in judges[pair.task]:
+        if found := judge(pair):
+            return Reject(pair.pair_id, found.reason, found.detail)
+    return pair

@@ -1,0 +1,213 @@
+"""Artifacts: the folders in which steps keep their rows.
+
+    outputs/RECIPE/STEP-FINGERPRINT/
+        rows/part-00000.parquet      what the step made of part 0
+        rejects/part-00000.parquet   what it did not keep of part 0, with reasons
+        pieces/part-00000/*.parquet  replies of a part that is not finished yet
+        built/                       what an actor stage builds once (an index, thresholds)
+        manifest.json                written last: its existence is what "done" means
+
+Every file appears whole or not at all: it is written beside its place under a name of its own and moved there. A part's
+rejects come before its rows, so a part with rows has its rejects too.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.rows import Reject, Row, to_table
+
+_PART = re.compile(r"part-(\d{5,})\.parquet")
+_STATS = b"pairmill"
+
+
+class StoreError(Exception):
+    """An output folder that cannot be read or written; the message names it."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """What became of a part, or of all parts: rows in and out, rejects by reason, and tokens where a model was asked."""
+
+    rows_in: int = 0
+    rows_out: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+    def __add__(self, other: "Stats") -> "Stats":
+        return Stats(
+            self.rows_in + other.rows_in,
+            self.rows_out + other.rows_out,
+            Counter(self.rejected) + Counter(other.rejected),
+            self.prompt_tokens + other.prompt_tokens,
+            self.output_tokens + other.output_tokens,
+        )
+
+    @property
+    def rows_rejected(self) -> int:
+        return sum(self.rejected.values())
+
+
+class Artifact:
+    """The folder of one step at one fingerprint."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def built(self) -> Path:
+        return self.folder / "built"
+
+    @property
+    def is_committed(self) -> bool:
+        return (self.folder / "manifest.json").is_file()
+
+    def manifest(self) -> dict[str, Any]:
+        """The manifest of a committed artifact.
+
+        Raises StoreError where there is none or it does not parse.
+        """
+        path = self.folder / "manifest.json"
+        try:
+            manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as cause:
+            raise StoreError(f"{path}: no readable manifest ({cause}); remove the folder to have it made again") from cause
+        return manifest
+
+    def stats(self) -> Stats:
+        """The totals in the manifest."""
+        return Stats(**self.manifest()["stats"])
+
+    def commit(self, manifest: Mapping[str, Any], stats: Stats) -> None:
+        """Write the manifest: from here on the artifact is done and is not written to again."""
+        text = json.dumps({**manifest, "stats": asdict(stats)}, indent=1, ensure_ascii=False, sort_keys=True)
+        write_bytes(self.folder / "manifest.json", text.encode())
+
+    def part_numbers(self) -> list[int]:
+        """The numbers of the finished parts, in order."""
+        return _part_numbers(self.folder / "rows")
+
+    def row_path(self, number: int) -> Path:
+        return self.folder / "rows" / _part_name(number)
+
+    def reject_path(self, number: int) -> Path:
+        return self.folder / "rejects" / _part_name(number)
+
+    def row_paths(self) -> list[Path]:
+        return [self.row_path(number) for number in self.part_numbers()]
+
+    def reject_paths(self) -> list[Path]:
+        return [self.reject_path(number) for number in _part_numbers(self.folder / "rejects")]
+
+    def clear(self) -> None:
+        """Remove what an earlier, unfinished run left."""
+        if self.is_committed:
+            raise StoreError(f"{self.folder}: is committed; remove the folder to have it made again")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def write_part(self, number: int, rows: pa.Table, rejects: Sequence[Reject], stats: Stats) -> None:
+        """Commit one part. Its stats travel in the file's own metadata, so that a restart need not count again."""
+        if rejects:
+            write_table(self.reject_path(number), to_table(Reject, rejects))
+        metadata = {**(rows.schema.metadata or {}), _STATS: json.dumps(asdict(stats), sort_keys=True).encode()}
+        write_table(self.row_path(number), rows.replace_schema_metadata(metadata))
+
+    def part_stats(self, number: int) -> Stats:
+        metadata = pq.read_schema(self.row_path(number)).metadata
+        return Stats(**json.loads(metadata[_STATS]))
+
+    def pieces(self, number: int) -> list[Path]:
+        """The committed pieces of a part of replies that is not finished, in no particular order."""
+        return sorted((self.folder / "pieces" / f"part-{number:05}").glob("*.parquet"))
+
+    def write_piece(self, number: int, rows: pa.Table) -> None:
+        write_table(self.folder / "pieces" / f"part-{number:05}" / f"{secrets.token_hex(8)}.parquet", rows)
+
+    def drop_pieces(self, number: int) -> None:
+        for piece in self.pieces(number):
+            piece.unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.folder / "pieces" / f"part-{number:05}").rmdir()
+            (self.folder / "pieces").rmdir()
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The committed rows of one or several steps, read part by part."""
+
+    row_type: type[Row]
+    artifacts: tuple[Artifact, ...]
+
+    def paths(self) -> list[Path]:
+        """The files of all parts: part k of a step that maps rows is made of the k-th."""
+        return [path for artifact in self.artifacts for path in artifact.row_paths()]
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """One table a part, in order, with these columns (or all)."""
+        for path in self.paths():
+            yield pq.read_table(path, columns=list(columns) if columns else None)
+
+    def count(self) -> int:
+        """How many rows there are, from the manifests."""
+        return sum(artifact.stats().rows_out for artifact in self.artifacts)
+
+
+def write_table(path: Path, table: pa.Table) -> None:
+    """Write one Parquet file, whole or not at all."""
+    with _placed(path) as beside:
+        pq.write_table(table, beside, compression="zstd", compression_level=3)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write one file, whole or not at all."""
+    with _placed(path) as beside:
+        beside.write_bytes(content)
+
+
+class _placed:  # noqa: N801 - reads as a verb where it is used
+    """Give a path beside `path` to write to; on success move what was written into place."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+
+    def __enter__(self) -> Path:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as cause:
+            raise StoreError(f"{self.path.parent}: cannot be made ({cause.strerror}); set runtime.root elsewhere") from cause
+        return self.beside
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            try:
+                os.replace(self.beside, self.path)
+            except OSError as cause:
+                raise StoreError(f"{self.path}: cannot be written ({cause.strerror})") from cause
+            return
+        self.beside.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+
+def _part_name(number: int) -> str:
+    return f"part-{number:05}.parquet"
+
+
+def _part_numbers(folder: Path) -> list[int]:
+    if not folder.is_dir():
+        return []
+    found = (_PART.fullmatch(entry.name) for entry in os.scandir(folder))
+    return sorted(int(match[1]) for match in found if match)

@@ -1,0 +1,225 @@
+"""What a worker does: one part of a step, from committed input to committed output. No Ray here.
+
+A part that is done is found by its name, so every function here may be called again after a kill: it makes the same file
+or finds it made.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime, Session
+from pipeline.prompts import Prompt
+from pipeline.rows import Generation, Reject, Row, from_table, to_table
+from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, Stage, TableStage
+from pipeline.stages.generate import Asked, Generate
+from pipeline.store import Artifact, Dataset, Stats
+
+
+@dataclass(frozen=True)
+class Job:
+    """A step with all that a worker needs to run it; it travels to workers pickled."""
+
+    name: str
+    stage: Stage
+    row_type: type[Row]
+    artifact: Artifact
+    inputs: Mapping[str, Dataset]
+    files: Mapping[str, Path]
+    prompts: Mapping[str, Prompt]
+    part_rows: int
+    piece_rows: int
+    engine: Engine | None = None
+    engine_runtime: Runtime | None = None
+    engine_identity: str = ""
+
+    @property
+    def context(self) -> Context:
+        return Context(self.inputs, self.files, self.prompts, self.artifact.built)
+
+    @property
+    def over(self) -> Dataset:
+        """The input whose parts are mapped."""
+        assert isinstance(self.stage, MappedStage)
+        return self.inputs[self.stage.over]
+
+    @cached_property
+    def paths(self) -> list[Path]:
+        """The files of the parts to map: part k is made of the k-th."""
+        return self.over.paths()
+
+    def rows(self, number: int) -> list[Row]:
+        return list(from_table(self.over.row_type, pq.read_table(self.paths[number])))
+
+
+def run_part(job: Job, number: int) -> Stats:
+    """Make part `number` of a row or actor stage, unless it is made, and return what became of it."""
+    if job.artifact.row_path(number).exists():
+        return job.artifact.part_stats(number)
+    given = job.rows(number)
+    made = _mapped(job)(given)
+    return _write(job, number, made, rows_in=len(given))
+
+
+def _mapped(job: Job) -> Batch:
+    stage = job.stage
+    if isinstance(stage, RowStage):
+        return lambda given: chain.from_iterable(map(stage.rows, given))
+    assert isinstance(stage, ActorStage)
+    return _opened(job, stage.open)
+
+
+_OPEN: dict[Path, Any] = {}
+
+
+def _opened(job: Job, opens: Callable[[Context], Any]) -> Any:
+    """What the stage opens, kept from one part to the next: a worker process holds one such thing at a time."""
+    if job.artifact.folder not in _OPEN:
+        _OPEN.clear()
+        _OPEN[job.artifact.folder] = opens(job.context)
+    return _OPEN[job.artifact.folder]
+
+
+def _write(job: Job, number: int, made: Iterable[Row | Reject], rows_in: int | None) -> Stats:
+    rows: list[Row] = []
+    rejects: list[Reject] = []
+    for row in made:
+        rejects.append(row) if isinstance(row, Reject) else rows.append(row)
+    reasons = Counter(reject.reason for reject in rejects)
+    stats = Stats(len(rows) + len(rejects) if rows_in is None else rows_in, len(rows), reasons)
+    job.artifact.write_part(number, to_table(job.row_type, rows), rejects, stats)
+    return stats
+
+
+def build(job: Job) -> None:
+    """Build what an actor stage builds once."""
+    if isinstance(job.stage, ActorStage):
+        job.artifact.built.mkdir(parents=True, exist_ok=True)
+        job.stage.build(job.context)
+
+
+def run_table(job: Job) -> Stats:
+    """Run a table stage from its beginning, cutting its rows into parts."""
+    assert isinstance(job.stage, TableStage)
+    job.artifact.clear()
+    job.artifact.built.mkdir(parents=True, exist_ok=True)
+    rows_in = sum(dataset.count() for dataset in job.inputs.values()) if job.inputs else None
+    total = Stats()
+    for number, made in enumerate(_cut(job.stage.table(job.context), job.part_rows)):
+        total += _write(job, number, made, rows_in=None)
+    return total if rows_in is None else Stats(rows_in, total.rows_out, total.rejected)
+
+
+def _cut(rows: Iterator[Row | Reject], size: int) -> Iterator[list[Row | Reject]]:
+    """Lists of `size` rows, rejects apart; the first list comes even where there is nothing, so that a part exists."""
+    part: list[Row | Reject] = []
+    kept = 0
+    for row in rows:
+        part.append(row)
+        kept += not isinstance(row, Reject)
+        if kept == size or len(part) == 50 * size:
+            yield part
+            part, kept = [], 0
+    yield part
+
+
+def asked(job: Job, number: int) -> list[Asked]:
+    """The requests of part `number`, in the order of its seeds."""
+    assert isinstance(job.stage, Generate)
+    return list(job.stage.asked(job.rows(number), job.prompts[job.stage.prompt], job.engine_identity))
+
+
+def unanswered(job: Job, number: int) -> list[Asked]:
+    """The requests of part `number` that no committed piece answers, each id once."""
+    answered: set[str] = set()
+    for piece in job.artifact.pieces(number):
+        answered.update(pq.read_table(piece, columns=["request_id"]).column(0).to_pylist())
+    todo = {one.request.request_id: one for one in asked(job, number)}
+    return [one for request_id, one in todo.items() if request_id not in answered]
+
+
+def generate_part(job: Job, number: int) -> Stats:
+    """Answer part `number` with an engine that runs in this worker, committing pieces as replies come."""
+    if job.artifact.row_path(number).exists():
+        return job.artifact.part_stats(number)
+    todo = {one.request.request_id: one for one in unanswered(job, number)}
+    answered: list[Row] = []
+    if todo:
+        session: Session = _opened(job, lambda _: _open_engine(job))
+        for request_id, reply in session.replies(one.request for one in todo.values()):
+            answered.append(todo[request_id].answered(reply))
+            if len(answered) == job.piece_rows:
+                job.artifact.write_piece(number, to_table(Generation, answered))
+                answered.clear()
+    if answered:
+        job.artifact.write_piece(number, to_table(Generation, answered))
+    return assemble(job, number)
+
+
+def _open_engine(job: Job) -> Session:
+    assert job.engine is not None
+    assert job.engine_runtime is not None
+    return job.engine.open(job.engine_runtime)
+
+
+def assemble(job: Job, number: int) -> Stats:
+    """Commit part `number` from its pieces, in the order of its seeds.
+
+    Raises EngineError where a request has no reply; the pieces stay, and only what is missing is asked the next time.
+    """
+    if job.artifact.row_path(number).exists():
+        return job.artifact.part_stats(number)
+    replies: dict[str, Row] = {}
+    for piece in job.artifact.pieces(number):
+        replies.update((row.request_id, row) for row in from_table(Generation, pq.read_table(piece)))
+    wanted = [one.request.request_id for one in asked(job, number)]
+    missing = sum(request_id not in replies for request_id in wanted)
+    if missing:
+        raise EngineError(f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them")
+    table = to_table(Generation, (replies[request_id] for request_id in wanted))
+    stats = Stats(len(wanted), len(wanted), {}, _total(table, "prompt_tokens"), _total(table, "output_tokens"))
+    job.artifact.write_part(number, table, [], stats)
+    job.artifact.drop_pieces(number)
+    return stats
+
+
+def _total(table: pa.Table, column: str) -> int:
+    return sum(filter(None, table.column(column).to_pylist()))
+
+
+def as_columns(job: Job, number: int, origin: str) -> list[dict[str, str]]:
+    """The unanswered requests of a part as plain columns, for an engine that Ray Data feeds."""
+    return [
+        {
+            "origin": origin,
+            "row": json.dumps(_fields(one.row), ensure_ascii=False),
+            "messages": json.dumps(one.request.messages, ensure_ascii=False),
+            "schema": json.dumps(one.request.schema) if one.request.schema else "",
+        }
+        for one in unanswered(job, number)
+    ]
+
+
+def commit_columns(job: Job, number: int, rows: Sequence[Mapping[str, Any]]) -> Stats:
+    """Commit replies that came back beside the columns of `as_columns` as one piece."""
+    answered = [
+        Asked(Request("", ()), Generation(**json.loads(row["row"]))).answered(
+            Reply(row["text"], row["finish_reason"], row["prompt_tokens"], row["output_tokens"], row["error"])
+        )
+        for row in rows
+    ]
+    table = to_table(Generation, answered)
+    job.artifact.write_piece(number, table)
+    return Stats(len(rows), len(rows), {}, _total(table, "prompt_tokens"), _total(table, "output_tokens"))
+
+
+def _fields(row: Generation) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in Generation.schema.names}

@@ -1,0 +1,312 @@
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
+
+from pipeline.rows import TASKS, Example, Pair, Reject, Task
+from pipeline.stages.base import Context
+from pipeline.stages.checks import (
+    AnyCheck,
+    Chatter,
+    Check,
+    Copy,
+    Empty,
+    Fault,
+    Language,
+    Length,
+    PromptLeak,
+    SameSentence,
+    Untranslated,
+)
+from pipeline.stages.filter import Filter
+from pipeline.stages.wording import shared_run, words_of
+
+PASSAGE = (
+    "The lighthouse was built in 1862 by a company of masons from Galway, who carried every stone of it over the sands "
+    "at low tide. It burned rape oil, then paraffin, and since 1934 it has been lit by electricity."
+)
+
+
+@dataclass
+class FakePrompt:
+    instructions: str = "Write one short search query that the passage below answers. Use the language you are told to."
+    example_replies: tuple[str, ...] = ("which bees sleep alone inside flowers", "how long does basalt take to cool")
+
+
+CONTEXT = Context({}, {}, cast("Any", {"write_query": FakePrompt()}), Path())
+
+
+def pair(
+    query: str = "who built the lighthouse near Galway",
+    positive: str = PASSAGE,
+    task: Task = "retrieval",
+    languages: str = "en en",
+) -> Pair:
+    asked, answered = languages.split()
+    return Pair("pair-1", task, "Find it", query, asked, positive, "seed-1", answered, "seed-1", "doc-1")
+
+
+def paraphrase(sentence: str, written: str) -> Pair:
+    return pair(sentence, written, "similarity")
+
+
+def translation(sentence: str, written: str, languages: str = "en es") -> Pair:
+    return pair(sentence, written, "bitext", languages)
+
+
+def found(check: Check, judged: Pair) -> str | None:
+    fault = check.open(CONTEXT)(judged)
+    return fault.reason if fault else None
+
+
+ALL: tuple[Any, ...] = (
+    Empty(), Length(), Language(), Chatter(), Copy(), PromptLeak(prompt="write_query"), SameSentence(), Untranslated(),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        pair(),
+        pair("ใครเป็นผู้สร้างประภาคารใกล้กับกัลเวย์", languages="th en"),
+        pair("谁在戈尔韦附近建造了灯塔", languages="zh en"),
+        paraphrase("The masons carried the stones over the sands.", "Every stone was hauled across the beach by builders."),
+        translation("The masons carried the stones.", "Los albañiles llevaron las piedras."),
+    ],
+)
+def test_a_good_pair_of_each_task_passes_every_check(good: Pair) -> None:
+    assert list(Filter(input="pairs", checks=ALL).open(CONTEXT)([good])) == [good]
+
+
+@pytest.mark.parametrize("text", ["", "  \n", "?!…", "—"])
+def test_a_side_that_says_nothing_is_empty(text: str) -> None:
+    assert found(Empty(), pair(query=text)) == "empty"
+    assert found(Empty(), pair(positive=text)) == "empty"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [("lighthouse", "too_short"), ("ประภาคาร", "too_short"), ("old lighthouse", None), ("谁建造了灯塔", None), ("a b " * 33, "too_long")],
+)
+def test_length_counts_the_words_of_the_written_side_in_any_script(query: str, reason: str | None) -> None:
+    assert found(Length(), pair(query)) == reason
+
+
+def test_length_of_a_paraphrase_is_the_positives() -> None:
+    assert found(Length(), paraphrase("A whole sentence of words.", "Words.")) == "too_short"
+
+
+def test_a_translation_much_longer_than_its_sentence_is_rejected_and_a_dense_script_is_allowed_for() -> None:
+    long = "Los albañiles de Galway llevaron las piedras por la arena. " * 3
+    assert found(Length(), translation("The masons came.", long)) == "length_ratio"
+    chinese = "石匠们在退潮时把每一块石头搬过沙滩，从那以后灯塔一直用电照明。"
+    assert found(Length(), translation(PASSAGE[:115], chinese, "en zh")) is None
+
+
+def test_length_refuses_bounds_in_the_wrong_order() -> None:
+    with pytest.raises(ValidationError, match="min_words 9 is above max_words 3"):
+        Length(min_words=9, max_words=3)
+
+
+@pytest.mark.parametrize(
+    ("text", "tag", "reason"),
+    [
+        ("Who built the lighthouse on the western shore?", "en", None),
+        ("Who built the lighthouse on the western shore?", "sw", "wrong_language"),
+        ("Who built the lighthouse on the western shore?", "th", "wrong_script"),
+        ("Nani alijenga mnara wa taa kwenye pwani ya magharibi?", "sw", None),
+        ("Nani alijenga mnara wa taa kwenye pwani ya magharibi?", "swh", None),
+        ("Хто побудував маяк на західному березі моря?", "uk", None),
+        ("Хто побудував маяк на західному березі моря?", "ru", "wrong_language"),
+        ("Ko je sagradio svjetionik na zapadnoj obali?", "sr-Latn", None),
+        ("Ko je sagradio svjetionik na zapadnoj obali?", "bs", None),
+        ("Siapa yang membangun mercusuar di pantai barat?", "ms", None),
+        ("Hvem byggede fyrtårnet på vestkysten?", "nb", None),
+        ("東京駅", "zh-Hant", None),
+        ("誰が西海岸に灯台を建てましたか", "zh", "wrong_language"),
+        ("誰が西海岸に灯台を建てましたか", "ja", None),
+        ("誰在西岸建造了這座燈塔?", "zh-Hans", None),
+        ("Harvard Medical School 和 Dental Medicine 在哪里", "zh", None),
+        ("Kiki?", "de", None),
+        ("1862 – 1934", "th", None),
+        ("Who built the \x00lighthouse\x07 on the \ufffe western shore?", "en", None),
+    ],
+)
+def test_a_text_is_held_to_the_language_it_claims(text: str, tag: str, reason: str | None) -> None:
+    assert found(Language(), pair(query=text, languages=f"{tag} en")) == reason
+
+
+def test_the_language_of_both_sides_is_checked_and_the_detail_says_what_was_found() -> None:
+    fault = Language().open(CONTEXT)(translation("The masons carried the stones.", "The builders took the stones away.", "en es"))
+    assert fault is not None
+    assert fault.detail.startswith("positive claimed es, found en (")
+
+
+@given(st.text(max_size=300), st.sampled_from(["en", "th", "sr", "zh", "tlh", "cnr", "pcm"]))
+def test_no_text_breaks_the_language_check(text: str, tag: str) -> None:
+    assert found(Language(), pair(query=text, languages=f"{tag} en")) in {None, "wrong_script", "wrong_language"}
+
+
+@pytest.mark.parametrize(
+    ("query", "positive", "reason"),
+    [
+        ("Who carried every stone of it over the sands at dawn?", PASSAGE, "copies_passage"),
+        ("CARRIED every stone, of it!", PASSAGE, "copies_passage"),
+        ("every stone of it", PASSAGE, None),
+        ("who carried the stones of the lighthouse over wet sands at low tide", PASSAGE, None),
+        ("自一九三四年以来，它一直由电力照明", "灯塔建于一八六二年。自一九三四年以来它一直由电力照明。", "copies_passage"),
+        ("灯塔现在使用什么来照明", "灯塔建于一八六二年。自一九三四年以来它一直由电力照明。", None),
+    ],
+)
+def test_a_query_that_stands_in_its_passage_is_a_copy(query: str, positive: str, reason: str | None) -> None:
+    assert found(Copy(), pair(query, positive)) == reason
+
+
+@given(st.lists(st.sampled_from(["lamp", "sea", "stone", "oil", "who", "it"]), min_size=1, max_size=30), st.data())
+def test_every_run_of_a_texts_own_words_is_found_in_it(words: list[str], data: st.DataObject) -> None:
+    first = data.draw(st.integers(0, len(words) - 1))
+    run = words[first : data.draw(st.integers(first + 1, len(words)))]
+    assert shared_run(["x", *run, "y"], ", ".join(words).upper(), len(run)) is not None
+    assert shared_run([*run, "lamps"], " ".join(words), len(run) + 1) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("Don’t STOP!", ("don't", "stop")), ("हिन्दी में", ("हिन्दी", "में")), ("灯塔", ("灯塔",)), ("ＡＢＣ　１", ("abc", "1"))],
+)
+def test_words_are_folded_and_keep_their_marks(text: str, words: tuple[str, ...]) -> None:
+    assert words_of(text) == words
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Sure, here is a query about lighthouses", "chatter"),
+        ("Here's the translation you asked for", "chatter"),
+        ("Hint: think of the masons", "chatter"),
+        ("**Answer:** the masons of Galway", "chatter"),
+        ("Question 2", "chatter"),
+        ("Who built it?\nAnswer: masons", "chatter"),
+        ("Translation： la lumière", "chatter"),
+        ("user: who built it", "chatter"),
+        ("who built it\nassistant", "chatter"),
+        ("```json who built it```", "chatter"),
+        ("1. Who built it?\n2. When was it built?", "chatter"),
+        ("Claro, aquí tienes una pregunta", "chatter"),
+        ("Voici la traduction en français", "chatter"),
+        ("Hier ist die Übersetzung", "chatter"),
+        ("Ответ: каменщики", "chatter"),
+        ("以下是翻译：灯塔", "chatter"),
+        ("翻译：灯塔建于一八六二年", "chatter"),
+        ("質問：誰が建てましたか", "chatter"),
+        ("다음은 번역입니다", "chatter"),
+        ("السؤال: من بنى المنارة", "chatter"),
+        ("उत्तर: राजमिस्त्री", "chatter"),
+        ("İşte çevirisi", "chatter"),
+        ("Berikut adalah terjemahan", "chatter"),
+        ("I'm sorry, but I can't assist with that", "refusal"),
+        ("As an AI language model, I have no opinion", "refusal"),
+        ("The passage does not mention who built it", "refusal"),
+        ("Lo siento, pero no puedo ayudar con eso", "refusal"),
+        ("抱歉，我无法提供翻译", "refusal"),
+        ("who built it<|im_end|>", "template_token"),
+        ("[INST] who built it", "template_token"),
+        ("I'm sorry, I can't come tomorrow.", None),
+        ("Here is the key to the lighthouse.", None),
+        ("what is a question mark called in Greek", None),
+        ("as an airline pilot what do I earn", None),
+        ("what does 1. FC Köln mean", None),
+        ("note value of a crotchet: how long is it", None),
+    ],
+)
+def test_chatter_is_told_from_what_people_write(text: str, reason: str | None) -> None:
+    assert found(Chatter(), pair(text)) == reason
+
+
+def test_a_translation_may_say_what_its_sentence_says() -> None:
+    assert found(Chatter(), translation("Note: the lamp is hot.", "Nota: la lámpara está caliente.")) is None
+    assert found(Chatter(), translation("The lamp is hot.", "Nota: la lámpara está caliente.")) == "chatter"
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("write one short search query that the keeper likes", "leaks_prompt"),
+        ("Which bees sleep alone inside flowers?", "repeats_example"),
+        ("which bees sleep alone inside flowers today", "repeats_example"),
+        ("which short query did the keeper write", None),
+        ("how long does the lighthouse lamp burn", None),
+    ],
+)
+def test_a_query_repeats_neither_its_prompt_nor_the_worked_example(query: str, reason: str | None) -> None:
+    assert found(PromptLeak(prompt="write_query"), pair(query)) == reason
+
+
+@pytest.mark.parametrize(
+    ("written", "reason"),
+    [
+        ("the masons CARRIED the stones", "same_sentence"),
+        ("The stones the masons carried.", "same_sentence"),
+        ("The stones were hauled by builders.", None),
+    ],
+)
+def test_a_paraphrase_that_is_the_sentence_again_is_rejected(written: str, reason: str | None) -> None:
+    assert found(SameSentence(), paraphrase("The masons carried the stones.", written)) == reason
+
+
+@pytest.mark.parametrize(
+    ("sentence", "written", "reason"),
+    [
+        ("The masons came.", "the masons came", "untranslated"),
+        ("The masons carried the stones.", "The masons carried las stones.", "untranslated"),
+        ("The masons carried the stones.", "Los albañiles llevaron las piedras.", None),
+        ("Tom Jackson came.", "Tom Jackson", None),
+    ],
+)
+def test_a_bitext_pair_left_untranslated_is_rejected(sentence: str, written: str, reason: str | None) -> None:
+    assert found(Untranslated(), translation(sentence, written)) == reason
+
+
+def test_the_first_fault_in_the_order_of_the_checks_is_the_reason() -> None:
+    bad = pair("Hint:")
+    for checks, reason in ((Length(), Chatter()), "too_short"), ((Chatter(), Length()), "chatter"):
+        (reject,) = Filter(input="pairs", checks=checks).open(CONTEXT)([bad])
+        assert isinstance(reject, Reject)
+        assert (reject.rejected_id, reject.reason) == ("pair-1", reason)
+
+
+def test_a_check_judges_its_own_tasks_unless_told_otherwise() -> None:
+    same = paraphrase("The masons came.", "The masons came.")
+    untouched = translation("The masons came.", "The masons came.")
+    judged = Filter(input="pairs", checks=(SameSentence(),)).open(CONTEXT)
+    assert [type(row) for row in judged([same, untouched])] == [Reject, Pair]
+    judged = Filter(input="pairs", checks=(SameSentence(tasks=("bitext",)),)).open(CONTEXT)
+    assert [type(row) for row in judged([same, untouched])] == [Pair, Reject]
+
+
+@given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(TASKS))
+def test_no_pair_breaks_a_filter_and_none_vanishes(query: str, positive: str, task: Task) -> None:
+    (row,) = Filter(input="pairs", checks=ALL).open(CONTEXT)([pair(query, positive, task)])
+    assert row.row_id == "pair-1"
+    assert not isinstance(row, Reject) or 0 < len(row.detail) <= 200
+
+
+def test_a_filter_hands_on_the_rows_it_takes_and_names_the_prompts_it_reads() -> None:
+    stage = Filter(input="pairs", checks=ALL)
+    assert stage.gives({"input": Example}) is Example
+    assert stage.prompt_names() == ("write_query",)
+
+
+def test_a_check_is_known_by_its_kind_and_refuses_unknown_fields() -> None:
+    adapter: TypeAdapter[Check] = TypeAdapter(AnyCheck)
+    assert adapter.validate_python({"kind": "copy", "max_run": 6}) == Copy(max_run=6)
+    with pytest.raises(ValidationError, match="max_runs"):
+        adapter.validate_python({"kind": "copy", "max_runs": 6})
+
+
+def test_a_fault_is_a_reason_and_a_detail() -> None:
+    assert Fault("empty", "query: ''") == Empty().open(CONTEXT)(pair(query=""))

@@ -1,0 +1,277 @@
+import argparse
+import collections
+import inspect
+import json
+import logging
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.retrievers import tantivy
+from pipeline.retrievers.analysis import runs, text_key, tokens
+from pipeline.retrievers.base import MAX_TERMS, Hits, Retriever, query_terms
+from pipeline.retrievers.corpus import Corpus, write_corpus
+from pipeline.retrievers.rank_bm25 import RankBM25
+from pipeline.retrievers.tantivy import Tantivy
+from pipeline.rows import Passage, to_table
+from pipeline.store import Artifact, Dataset, Stats
+
+RETRIEVERS = [Tantivy(), RankBM25()]
+every_retriever = pytest.mark.parametrize("retriever", RETRIEVERS, ids=lambda retriever: retriever.kind)
+
+
+def passages(texts: Iterable[str], language: str = "en", prefix: str = "p") -> list[Passage]:
+    return [Passage(f"{prefix}{n:05}", f"d{n}", text, None, language, 0, len(text)) for n, text in enumerate(texts)]
+
+
+def committed(folder: Path, rows: Sequence[Passage], parts: int = 1) -> Dataset:
+    artifact, stats = Artifact(folder), Stats(rows_in=len(rows), rows_out=len(rows))
+    size = -(-len(rows) // parts) or 1
+    for number in range(parts):
+        part = rows[number * size : (number + 1) * size]
+        artifact.write_part(number, to_table(Passage, part), [], Stats(rows_in=len(part), rows_out=len(part)))
+    artifact.commit({}, stats)
+    return Dataset(Passage, (artifact,))
+
+
+def indexed(folder: Path, retriever: Retriever, rows: Sequence[Passage], parts: int = 1) -> Path:
+    write_corpus(committed(folder / "passages", rows, parts), folder / "built")
+    retriever.build(folder / "built")
+    return folder / "built"
+
+
+def search(folder: Path, retriever: Retriever, query: str, language: str = "en", k: int = 10) -> Hits:
+    return retriever.open(folder).search([query], [language], k)[0]
+
+
+def found(folder: Path, retriever: Retriever, query: str, language: str = "en", k: int = 10) -> list[str]:
+    return Corpus.open(folder).ids(search(folder, retriever, query, language, k).rows)
+
+
+def docstrings() -> list[str]:
+    owners = [argparse, collections, inspect, json, logging, random, re, subprocess, Path, str, list, dict]
+    documented = (getattr(owner, name).__doc__ for owner in owners for name in dir(owner))
+    return sorted({text for text in documented if isinstance(text, str) and len(text) > 40})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The CAT, sat.", ["the", "cat", "sat"]),
+        ("don't stop_here 3.5", ["don", "t", "stop", "here", "3", "5"]),
+        ("Ｆｕｌｌ　ｗｉｄｔｈ", ["full", "width"]),
+        ("Straße", ["strasse"]),
+        ("re\u00adsume\u0301", ["resum\u00e9"]),
+        ("हिन्दी में लिखा", ["हिन्दी", "में", "लिखा"]),
+        ("می\u200cخواهم", ["میخواهم"]),
+        ("我喜欢iPhone手机。", ["我", "喜欢", "iphone", "手机"]),
+        ("ฉันรักภาษาไทย", ["ฉัน", "รัก", "ภาษา", "ไทย"]),
+        ("猫は東京に行く", ["猫", "は", "東京", "に", "行く"]),
+        ("?! —", []),
+    ],
+)
+def test_text_becomes_folded_words_in_any_script(text, expected):
+    assert tokens(text) == expected
+
+
+def test_a_word_is_the_same_token_whatever_script_stands_around_it():
+    assert set(tokens("don't")) <= set(tokens("他说 don't 好"))
+
+
+@given(st.text())
+def test_tokens_are_never_empty_hold_no_blanks_and_fold_once(text):
+    words = tokens(text)
+    assert all(word and not any(character.isspace() for character in word) for word in words)
+    assert runs(" ".join(runs(text))) == runs(text)
+
+
+@given(st.text(alphabet=st.characters(max_codepoint=127)))
+def test_the_short_way_for_ascii_gives_what_the_long_way_gives(text):
+    assert runs(text) == runs(text + " é")[:-1]
+
+
+def test_texts_share_a_key_where_case_blanks_and_punctuation_alone_differ():
+    assert text_key("The cat  sat.") == text_key("the CAT sat")
+    assert text_key("the cat") != text_key("the cats")
+    assert text_key("!") != text_key("?")
+
+
+def test_the_corpus_table_gives_passages_by_row_over_parts_and_in_any_order(tmp_path):
+    write_corpus(committed(tmp_path / "a", passages([f"text {n}" for n in range(50)]), parts=7), tmp_path / "b")
+    corpus = Corpus.open(tmp_path / "b")
+    assert len(corpus) == 50
+    assert corpus.texts([49, 0, 8, 8]) == ["text 49", "text 0", "text 8", "text 8"]
+    assert corpus.doc_ids([17]) == ["d17"]
+    assert corpus.text_keys([3]) == [text_key("Text 3!")]
+    assert corpus.texts([]) == []
+
+
+def test_a_longer_query_is_cut_to_the_words_that_the_fewest_passages_hold():
+    words = [f"w{n}" for n in range(MAX_TERMS + 20)]
+    terms = query_terms(" ".join(words + words), lambda word: int(word[1:]))
+    assert terms == words[1 : MAX_TERMS + 1]  # w0 is in no passage
+
+
+@every_retriever
+def test_the_best_hit_shares_the_rarest_words_and_no_hit_shares_none(tmp_path, retriever):
+    folder = indexed(tmp_path, retriever, passages(["the cat sat", "the dog", "a bird", "the cat and the dog"]))
+    assert found(folder, retriever, "The CAT?")[0] == "p00000"
+    assert "p00002" not in found(folder, retriever, "the cat")
+
+
+@every_retriever
+@pytest.mark.parametrize(
+    ("language", "texts", "query"),
+    [
+        ("th", ["แมวนอนบนเก้าอี้", "ภาษาไทยเป็นภาษาราชการ", "วันนี้ฝนตก"], "ภาษาไทย"),
+        ("zh", ["猫坐在椅子上", "条约由西班牙和葡萄牙签订", "今天下雨"], "葡萄牙的条约"),
+        ("hi", ["बिल्ली कुर्सी पर बैठी", "हिन्दी भारत की भाषा है", "आज बारिश हुई"], "भारत की हिन्दी"),
+    ],
+)
+def test_queries_find_their_passage_in_other_scripts(tmp_path, retriever, language, texts, query):
+    folder = indexed(tmp_path, retriever, passages(texts, language))
+    assert found(folder, retriever, query, language)[0] == "p00001"
+
+
+@every_retriever
+@pytest.mark.parametrize(
+    "query", ['AND "foo:', "text:cat", "*", "cat~2 -cat", "[a TO b]", "(((", "rank:0", "\\", "", "😀"]
+)
+def test_a_query_is_words_and_never_syntax(tmp_path, retriever, query):
+    texts = ["and foo to", "text bar", "rank 0 b", "cat 2"]
+    folder = indexed(tmp_path, retriever, passages(texts))
+    shared = {f"p{n:05}" for n, text in enumerate(texts) if set(tokens(text)) & set(tokens(query))}
+    assert set(found(folder, retriever, query)) == shared
+
+
+@every_retriever
+def test_only_passages_of_the_language_searched_are_hits(tmp_path, retriever):
+    rows = passages(["taxi hotel"], "en", "en") + passages(["taxi hotel"], "de", "de")
+    folder = indexed(tmp_path, retriever, rows)
+    hits = retriever.open(folder).search(["taxi", "taxi", "taxi"], ["de", "en", "sw"], 10)
+    assert [Corpus.open(folder).ids(one.rows) for one in hits] == [["de00000"], ["en00000"], []]
+
+
+@every_retriever
+def test_a_language_that_looks_like_a_path_stays_in_the_folder(tmp_path, retriever):
+    before = set(tmp_path.rglob("*"))
+    folder = indexed(tmp_path / "in", retriever, passages(["a cat"], "../../up"))
+    assert found(folder, retriever, "cat", "../../up") == ["p00000"]
+    assert all(tmp_path / "in" in (path, *path.parents) for path in set(tmp_path.rglob("*")) - before)
+
+
+@every_retriever
+def test_an_empty_corpus_and_wordless_passages_give_no_hits(tmp_path, retriever):
+    assert found(indexed(tmp_path / "a", retriever, []), retriever, "cat") == []
+    assert found(indexed(tmp_path / "b", retriever, passages(["?", "!"])), retriever, "cat ?") == []
+
+
+@every_retriever
+def test_equal_scores_rank_by_passage_id_at_any_k_and_any_order_of_the_corpus(tmp_path, retriever):
+    rows = passages(["the same cat"] * 60 + ["another"])
+    random.Random(0).shuffle(rows)
+    folder = indexed(tmp_path, retriever, rows, parts=4)
+    for k in (1, 10, 59):
+        assert found(folder, retriever, "cat", k=k) == [f"p{n:05}" for n in range(k)]
+
+
+@every_retriever
+def test_building_again_over_a_broken_build_gives_the_same(tmp_path, retriever):
+    folder = indexed(tmp_path, retriever, passages(["a cat", "a dog"]))
+    for file in (file for file in folder.rglob("*") if file.is_file() and file.parent != folder):
+        file.write_bytes(b"broken")
+    retriever.build(folder)
+    assert found(folder, retriever, "dog") == ["p00001"]
+
+
+def test_a_corpus_of_several_segments_ranks_as_one_of_a_single_segment(tmp_path, monkeypatch):
+    rows = passages(f"cat {n % 3} " + " ".join(f"{n}x{m}" for m in range(10)) for n in range(8000))
+    one = indexed(tmp_path / "one", Tantivy(), rows)
+    monkeypatch.setattr(tantivy, "_HEAP", 15_000_000)
+    several = indexed(tmp_path / "several", Tantivy(), rows)
+    assert Tantivy().open(several)._index("en").searcher.num_segments > 1  # noqa: SLF001
+    query = "cat 2 77x7"
+    for k in (1, 10, 100):
+        assert search(one, Tantivy(), query, k=k) == search(several, Tantivy(), query, k=k)
+
+
+class SegmentsTheOtherWayRound:
+    """A tantivy searcher as two segments could have it: equal scores come in the reverse order of their ranks."""
+
+    num_segments = 2
+
+    def __init__(self, searcher: Any) -> None:
+        self.searcher = searcher
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.searcher, name)
+
+    def search(self, query: Any, limit: int, count: bool) -> SimpleNamespace:
+        hits = self.searcher.search(query, 10_000, count=count).hits
+        ranks = self.searcher.fast_field_values("rank", [address for _, address in hits])
+        ordered = sorted(zip(hits, ranks, strict=True), key=lambda hit: (-hit[0][0], -hit[1]))
+        return SimpleNamespace(hits=[hit for hit, _ in ordered[:limit]])
+
+
+def test_equal_scores_at_the_last_rank_do_not_depend_on_the_order_of_segments(tmp_path):
+    folder = indexed(tmp_path, Tantivy(), passages(["a cat cat"] * 3 + ["the same cat"] * 200))
+    index = Tantivy().open(folder)._index("en")  # noqa: SLF001
+    expected = [index.search("cat", k) for k in (1, 2, 10, 203, 300)]
+    index.searcher = SegmentsTheOtherWayRound(index.searcher)
+    assert [index.search("cat", k) for k in (1, 2, 10, 203, 300)] == expected
+
+
+def test_a_search_does_not_depend_on_what_is_searched_beside_it(tmp_path):
+    texts = docstrings()
+    searcher = Tantivy().open(indexed(tmp_path, Tantivy(), passages(texts)))
+    together = searcher.search(texts[:60], ["en"] * 60, 20)
+    assert together == [searcher.search([text], ["en"], 20)[0] for text in texts[:60]]
+
+
+def test_tantivy_agrees_with_the_reference_on_short_texts(tmp_path):
+    texts = sorted({" ".join(text.split()[:20]) for text in docstrings()})
+    assert len(texts) > 200
+    folder = indexed(tmp_path, Tantivy(), passages(texts))
+    queries = [
+        " ".join(random.Random(n).sample(text.split(), k=min(5, len(text.split())))) for n, text in enumerate(texts)
+    ]
+    fast = Tantivy().open(folder).search(queries, ["en"] * len(queries), 10)
+    reference = RankBM25().open(folder).search(queries, ["en"] * len(queries), 10)
+    for quick, exact in zip(fast, reference, strict=True):
+        assert quick.scores == pytest.approx(exact.scores, rel=1e-5)
+    assert sum(quick.rows == exact.rows for quick, exact in zip(fast, reference, strict=True)) > 0.95 * len(queries)
+
+
+def test_tantivy_agrees_with_the_reference_on_long_texts_but_for_rounded_lengths(tmp_path):
+    texts = docstrings()
+    folder = indexed(tmp_path, Tantivy(), passages(texts))
+    queries = [" ".join(text.split()[:6]) for text in texts]
+    fast = Tantivy().open(folder).search(queries, ["en"] * len(queries), 10)
+    reference = RankBM25().open(folder).search(queries, ["en"] * len(queries), 10)
+    shared = [
+        len(set(quick.rows) & set(exact.rows)) / len(exact.rows) for quick, exact in zip(fast, reference, strict=True)
+    ]
+    assert sum(shared) / len(shared) > 0.9
+
+
+def test_the_reference_takes_other_parameters_and_tantivy_has_none(tmp_path):
+    folder = indexed(tmp_path, RankBM25(), passages(["cat " * 9, "cat dog"]))
+    flat = RankBM25(k1=0.0)
+    assert len(set(search(folder, flat, "cat").scores)) == 1 < len(set(search(folder, RankBM25(), "cat").scores))
+    with pytest.raises(ValidationError):
+        Tantivy(k1=0.9)
+
+
+def test_no_engine_is_imported_before_it_is_used():
+    code = "import pipeline.retrievers, sys; print({'tantivy', 'rank_bm25', 'ray'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,0 +1,166 @@
+import ast
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pipeline.stages.negatives
+import pipeline.stages.search
+from pipeline.rows import Pair, Passage, Row, SearchedPair, from_table, to_table
+from pipeline.stages.base import Context
+from pipeline.stages.search import Search, searched_text
+from pipeline.store import Artifact, Dataset, Stats
+
+TEXTS = {
+    "en": [
+        "The cat sat on the mat.",
+        "Dogs bark at night.",
+        "The treaty divided the new lands.",
+        "Cats and dogs fight.",
+    ],
+    "es": ["El gato se sentó en la alfombra.", "Los perros ladran de noche.", "El tratado dividió las tierras."],
+    "th": ["แมวนั่งบนเสื่อ", "สุนัขเห่าตอนกลางคืน", "สนธิสัญญาแบ่งดินแดนใหม่"],
+}
+CORPUS = [
+    Passage(f"{language}{n}", f"doc-{language}{n}", text, None, language, 0, len(text))
+    for language, texts in TEXTS.items()
+    for n, text in enumerate(texts)
+]
+
+
+def committed(folder: Path, row_type: type[Row], rows: Sequence[Row]) -> Dataset:
+    artifact, stats = Artifact(folder), Stats(rows_in=len(rows), rows_out=len(rows))
+    artifact.write_part(0, to_table(row_type, rows), [], stats)
+    artifact.commit({}, stats)
+    return Dataset(row_type, (artifact,))
+
+
+def pair(**given: object) -> Pair:
+    fields = {
+        "pair_id": "pair",
+        "task": "retrieval",
+        "instruction": "Find the passage.",
+        "query": "who divided lands",
+        "query_language": "en",
+        "positive": TEXTS["en"][2],
+        "positive_id": "en2",
+        "positive_language": "en",
+        "seed_id": "en2",
+        "doc_id": "doc-en2",
+        "facets": {"length": "short"},
+        "scores": {"before": 1.0},
+    }
+    return Pair(**{**fields, **given})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", name="context")
+def built_context(tmp_path_factory) -> Context:
+    folder = tmp_path_factory.mktemp("search")
+    inputs = {"corpus": committed(folder / "corpus", Passage, CORPUS), "pairs": committed(folder / "pairs", Pair, [])}
+    context = Context(inputs=inputs, files={}, prompts={}, folder=folder / "built")
+    Search(pairs="pairs", corpus="corpus").build(context)
+    return context
+
+
+def searched(context: Context, pairs: Sequence[Pair], k: int = 100) -> list[SearchedPair]:
+    return list(Search(pairs="pairs", corpus="corpus", k=k).open(context)(pairs))
+
+
+@pytest.mark.parametrize(
+    ("task", "query_language", "text"),
+    [
+        ("retrieval", "en", "query"),
+        ("retrieval", "es", "positive"),
+        ("similarity", "en", "query"),
+        ("bitext", "es", "positive"),
+        ("bitext", "en", "positive"),
+    ],
+)
+def test_what_is_searched_for_depends_on_the_task_and_the_languages(task, query_language, text):
+    given = pair(task=task, query_language=query_language, query="query", positive="positive")
+    assert searched_text(given) == text
+
+
+def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context):
+    given = pair()
+    found = searched(context, [given])[0]
+    assert found.hit_ids[0] == "en2"
+    assert list(found.hit_scores) == sorted(found.hit_scores, reverse=True)
+    assert [CORPUS[row].passage_id for row in found.hit_rows] == found.hit_ids
+    assert (found.pair_id, found.query, found.facets) == (given.pair_id, given.query, given.facets)
+
+
+def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(context):
+    first, second = searched(context, [pair(), pair(query="the cat and the lands")])
+    assert first.scores == {"before": 1.0, "bm25_positive_rank": 1.0, "bm25_positive": first.hit_scores[0]}
+    rank = int(second.scores["bm25_positive_rank"])
+    assert rank > 1
+    assert second.hit_ids[rank - 1] == "en2"
+
+
+def test_a_pair_whose_positive_is_not_found_has_no_rank(context):
+    missing = pair(positive_id="elsewhere", seed_id="elsewhere")
+    unlike = pair(query="bark")
+    assert [found.scores for found in searched(context, [missing, unlike])] == [{"before": 1.0}] * 2
+    assert searched(context, [missing])[0].hit_ids
+
+
+@pytest.mark.parametrize("task", ["similarity", "bitext"])
+def test_only_retrieval_pairs_get_the_rank_of_their_positive(context, task):
+    assert searched(context, [pair(task=task)])[0].scores == {"before": 1.0}
+
+
+def test_a_bitext_pair_finds_sentences_of_its_target_language(context):
+    given = pair(task="bitext", query="Dogs bark.", positive="Los perros ladran.", positive_language="es")
+    found = searched(context, [given])[0]
+    assert found.hit_ids[0] == "es1"
+    assert all(hit.startswith("es") for hit in found.hit_ids)
+
+
+def test_a_query_in_another_language_finds_passages_like_its_positive(context):
+    given = pair(query="who divided the lands", positive=TEXTS["th"][2], positive_language="th")
+    found = searched(context, [given])[0]
+    assert found.hit_ids[0] == "th2"
+    assert all(hit.startswith("th") for hit in found.hit_ids)
+
+
+def test_a_language_without_passages_gives_a_row_without_hits(context):
+    found = searched(context, [pair(positive_language="sw", query_language="sw")])[0]
+    assert (found.hit_ids, found.scores) == ([], {"before": 1.0})
+
+
+def test_k_bounds_the_hits_and_keeps_the_best(context):
+    every = searched(context, [pair(query="the cat and the dogs")])[0]
+    assert len(every.hit_ids) > 2
+    assert searched(context, [pair(query="the cat and the dogs")], k=2)[0].hit_ids == every.hit_ids[:2]
+
+
+def test_searched_pairs_survive_their_schema(context):
+    found = searched(context, [pair(), pair(positive_language="sw")])
+    back = list(from_table(SearchedPair, to_table(SearchedPair, found)))
+    assert [row.hit_ids for row in back] == [row.hit_ids for row in found]
+    assert [row.hit_rows for row in back] == [row.hit_rows for row in found]
+    assert [row.hit_scores for row in back] == [row.hit_scores for row in found]
+
+
+words = st.sampled_from(
+    ["the", "cat", "dogs", "lands", "treaty", "gato", "tierras", "แมว", "nothing", "AND", '"(', "-cat"]
+)
+
+
+@given(st.data())
+def test_rows_do_not_depend_on_how_pairs_are_cut_into_batches(context, data):
+    languages = st.sampled_from(["en", "es", "th", "sw"])
+    queries = data.draw(st.lists(st.tuples(st.lists(words).map(" ".join), languages), max_size=8))
+    pairs = [pair(pair_id=str(n), query=text, positive_language=tag) for n, (text, tag) in enumerate(queries)]
+    cut = data.draw(st.integers(0, len(pairs)))
+    assert searched(context, pairs[:cut]) + searched(context, pairs[cut:]) == searched(context, pairs)
+
+
+def test_neither_search_nor_negatives_import_ray():
+    for module in (pipeline.stages.search, pipeline.stages.negatives):
+        tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+        named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+        assert not {name for name in named if name.split(".")[0] == "ray"}
