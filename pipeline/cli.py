@@ -9,10 +9,11 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -56,7 +57,7 @@ def _main(
 ) -> None: ...
 
 
-@app.command(epilog="Example: pairmill plan configs/quickstart.yaml --set engines.writer.kind=echo")
+@app.command(epilog="Example: pairmill plan configs/quickstart.yaml --set 'engines.writer={kind: echo}'")
 def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typer.Option("--json")] = False) -> None:  # noqa: B006 - typer's way
     """What would run, why, and how much it would ask. Starts nothing and writes nothing."""
     with _mistakes():
@@ -109,6 +110,12 @@ def run(
                 print(f"Ray's and the engine's own messages go to {log}", file=out)
             try:
                 Build(loaded, steps, folder, watcher).run()
+            except Exception as error:
+                if not _is_known(error):
+                    traceback.print_exc()  # to the log, where our standard error goes for now
+                    print(f"pairmill: {type(error).__name__}: the fault is ours; its trace is in {log}", file=out)
+                    raise typer.Exit(1) from error
+                raise
             except KeyboardInterrupt:
                 print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=out)
                 raise typer.Exit(130) from None
@@ -202,31 +209,29 @@ def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, Path]]:
                 os.close(saved)
 
 
+EXIT_CODES = {
+    "ConfigError": 2,
+    "PromptError": 2,
+    "BudgetError": 3,
+    "EngineError": 4,
+    "MissingExtra": 4,
+    "StoreError": 5,
+    "StageError": 6,
+}
+"""By name, since the modules of some import what is slow to import."""
+
+
+def _is_known(error: Exception) -> bool:
+    return type(error).__name__ in EXIT_CODES
+
+
 @contextmanager
 def _mistakes() -> Iterator[None]:
     """A user's mistake is told in one message, without a trace."""
-    from pipeline.config import ConfigError
-    from pipeline.engines.base import EngineError, MissingExtra
-    from pipeline.prompts import PromptError
-    from pipeline.stages.base import StageError
-    from pipeline.store import StoreError
-
     try:
         yield
-    except (ConfigError, PromptError) as error:
-        _end(error, 2)
-    except (EngineError, MissingExtra) as error:
-        _end(error, 4)
-    except StoreError as error:
-        _end(error, 5)
-    except StageError as error:
-        _end(error, 6)
     except Exception as error:
-        if type(error).__name__ != "BudgetError":  # its module imports ray, which is slow to import for a name
+        if not _is_known(error):
             raise
-        _end(error, 3)
-
-
-def _end(error: Exception, code: int) -> NoReturn:
-    typer.echo(f"pairmill: {error}", err=True)
-    raise typer.Exit(code)
+        typer.echo(f"pairmill: {error}", err=True)
+        raise typer.Exit(EXIT_CODES[type(error).__name__]) from None

@@ -146,7 +146,7 @@ class Build:
 
     def _commit(self, step: Step, total: Stats, began: float) -> None:
         allowed = self.config.runtime.max_rejected.get(step.name, step.stage.max_rejected)
-        if total.rows_in and total.rows_rejected > allowed * total.rows_in:
+        if total.rows_rejected > allowed * (total.rows_out + total.rows_rejected):
             raise BudgetError(_over_budget(step, total, allowed))
         seconds = time.monotonic() - began
         manifest = {
@@ -186,7 +186,7 @@ def _over_budget(step: Step, total: Stats, allowed: float) -> str:
     reasons = sorted(total.rejected.items(), key=lambda item: -item[1])[:3]
     said = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
     return (
-        f"{step.name}: rejected {total.rows_rejected:,} of {total.rows_in:,} rows, more than the {allowed:.0%} it may: {said}. "
+        f"{step.name}: rejected {total.rows_rejected:,} of {total.rows_out + total.rows_rejected:,} rows, more than the {allowed:.0%} it may: {said}. "
         f"Look at them with `pairmill show … {step.name} --rejects`, or allow more with --set runtime.max_rejected.{step.name}=1"
     )
 

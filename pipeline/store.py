@@ -19,7 +19,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,9 @@ class Stats:
     def rows_rejected(self) -> int:
         return sum(self.rejected.values())
 
+    def as_json(self) -> dict[str, Any]:
+        return {**vars(self), "rejected": dict(self.rejected)}
+
 
 class Artifact:
     """The folder of one step at one fingerprint."""
@@ -92,7 +95,7 @@ class Artifact:
 
     def commit(self, manifest: Mapping[str, Any], stats: Stats) -> None:
         """Write the manifest: from here on the artifact is done and is not written to again."""
-        text = json.dumps({**manifest, "stats": asdict(stats)}, indent=1, ensure_ascii=False, sort_keys=True)
+        text = json.dumps({**manifest, "stats": stats.as_json()}, indent=1, ensure_ascii=False, sort_keys=True)
         write_bytes(self.folder / "manifest.json", text.encode())
 
     def part_numbers(self) -> list[int]:
@@ -121,7 +124,7 @@ class Artifact:
         """Commit one part. Its stats travel in the file's own metadata, so that a restart need not count again."""
         if rejects:
             write_table(self.reject_path(number), to_table(Reject, rejects))
-        metadata = {**(rows.schema.metadata or {}), _STATS: json.dumps(asdict(stats), sort_keys=True).encode()}
+        metadata = {**(rows.schema.metadata or {}), _STATS: json.dumps(stats.as_json(), sort_keys=True).encode()}
         write_table(self.row_path(number), rows.replace_schema_metadata(metadata))
 
     def part_stats(self, number: int) -> Stats:

@@ -89,7 +89,7 @@ class Vllm(Engine):
         if importlib.util.find_spec("vllm") is None:
             raise EngineError(
                 "vLLM is not installed: pip install 'pairmill[vllm]' on a GPU machine; for a machine without one see the "
-                "Makefile's `install`; `--set engines.NAME.kind=echo` tries the path with no model"
+                "Makefile's `install`; `--set 'engines.NAME={kind: echo}'` tries the path with no model"
             )
         if self.is_local and not (Path(self.model).expanduser() / "config.json").is_file():
             raise EngineError(f"{self.model}: no config.json in it, so it is no model that vLLM can load")

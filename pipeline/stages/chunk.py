@@ -27,6 +27,7 @@ class Chunk(RowStage):
     """
 
     kind: Literal["chunk"] = "chunk"
+    fans_out: ClassVar[bool] = True
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document,)}
     row_type: ClassVar[type[Row]] = Passage
 
@@ -69,6 +70,7 @@ class Sentences(RowStage):
     """
 
     kind: Literal["sentences"] = "sentences"
+    fans_out: ClassVar[bool] = True
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage)}
     row_type: ClassVar[type[Row]] = Passage
 

@@ -43,7 +43,7 @@ class Sample(ActorStage):
 
     kind: Literal["sample"] = "sample"
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage, Pair)}
-    counts_rejects: ClassVar[bool] = False
+    max_rejected: ClassVar[float] = 1.0  # what a sample leaves out is no loss
 
     input: Inputs
     n: PositiveInt | None = None
@@ -56,6 +56,10 @@ class Sample(ActorStage):
         if self.n is None and self.per_language is None and self.languages is None:
             raise ValueError("give n, per_language or languages: without one of them every row would be kept")
         return self
+
+    def most_rows(self, given: int | None) -> int | None:
+        bounds = [bound for bound in (given, self.n) if bound is not None]
+        return min(bounds, default=None)
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         return given["input"]

@@ -28,6 +28,8 @@ _SHARE_IN_SCRIPT, _SHARE_IN_SIGNS = 0.25, 0.1
 # In percent, for the same reason: names in a passage are found as English.
 _SHARE_IN_LANGUAGE = 25
 
+_NOT_MODELLED = ("ku", "Latn")
+"""CLD2's Kurdish is the one in Arabic letters."""
 _CLD2_CODES = MappingProxyType({"he": "iw", "jv": "jw", "nb": "no", "fil": "tl", "sh": "sr", "cnr": "sr", "prs": "fa"})
 _WRITTEN_WITH = MappingProxyType(
     {"Jpan": ("Han", "Hira", "Kana"), "Kore": ("Hang", "Han"), "Hans": ("Han", "Bopo"), "Hant": ("Han", "Bopo")}
@@ -104,9 +106,11 @@ class _Claim(NamedTuple):
         """The language that the text is in instead ("en (98 %)"), if CLD2 finds one."""
         import pycld2
 
-        if self.code not in _known() or self._is_chinese(text):
+        if self.code not in _known() or (self.code, self.script) == _NOT_MODELLED or self._is_chinese(text):
             return None
-        _, _, found = pycld2.detect(_readable(text), isPlainText=True, hintLanguage=self.code, bestEffort=True)
+        # Told to expect English it finds that in short Dutch, and told to expect Hindi it finds that in all Marathi.
+        hint = {} if self.code == "en" or self.script == "Deva" else {"hintLanguage": self.code}
+        _, _, found = pycld2.detect(_readable(text), isPlainText=True, bestEffort=True, **hint)
         _, code, percent, _ = found[0]
         if any(part[1] in self.accepted for part in found if part[2] >= _SHARE_IN_LANGUAGE) or code == "un":
             return None
