@@ -142,11 +142,11 @@ def show(
 ) -> None:
     """Read a few rows of a step, or of its rejects, evenly from the whole."""
     with _mistakes():
-        from pipeline.show import find, sample, told
+        from pipeline.show import as_json as row_as_json, find, sample, told
 
         artifact = find(build, step, Path(root))
         for number, row in enumerate(sample(artifact, count, rejects=rejects), start=1):
-            typer.echo(json.dumps(row, ensure_ascii=False, default=str) if as_json else f"{number}.\n{told(row)}\n")
+            typer.echo(row_as_json(row) if as_json else f"{number}.\n{told(row)}\n")
 
 
 @app.command(epilog="Example: pairmill status quickstart")

@@ -16,7 +16,7 @@ from pipeline.engines.base import Engine
 from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
 from pipeline.rows import Row
-from pipeline.stages.base import Stage
+from pipeline.stages.base import MappedStage, Stage
 from pipeline.stages.generate import Generate
 from pipeline.store import Artifact
 
@@ -186,6 +186,7 @@ def most_rows(step: Step, build: Path) -> int | None:
     artifact = step.artifact(build)
     if artifact.is_committed:
         return artifact.stats().rows_out
-    above = [most_rows(given, build) for given in step.above()]
+    over = step.inputs[step.stage.over] if isinstance(step.stage, MappedStage) else step.above()
+    above = [most_rows(given, build) for given in over]
     known = [rows for rows in above if rows is not None]
     return step.stage.most_rows(sum(known) if len(known) == len(above) else None)

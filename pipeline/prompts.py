@@ -36,7 +36,11 @@ from pipeline.replies import REPLIES, Message, WrittenReply
 SUFFIX = ".md.j2"
 _FRONT = regex.compile(r"\A---\n(.*?)\n---\n(.*)\Z", regex.DOTALL)
 _ROLES = ("system", "user")
-_TOKEN_LIKE = regex.compile(r"<(?=\|[^|<>]{1,64}\|>|/?s>|/?think>|(?:start|end)_of_turn>)|\[(?=/?INST\]|/?SYSTEM_PROMPT\])")
+# Tags in snake case are tokens of one model or another, and never HTML; DeepSeek writes its bars full width.
+_TOKEN_LIKE = regex.compile(
+    r"<(?=[|｜][^|｜<>]{1,64}[|｜]>|/?(?:s|bos|eos|pad|unk|mask|think|SYS|filename|reponame)>|/?[a-z]+(?:_[a-z0-9]+)+>)"
+    r"|\[(?=/?(?:INST|[A-Z]+(?:_[A-Z]+)+)\])"
+)
 _WORD_JOINER = "\u2060"
 
 
@@ -125,9 +129,16 @@ def load(name: str, folders: Sequence[Path]) -> Prompt:
     for folder in folders:
         path = folder / f"{name}{SUFFIX}"
         if path.is_file():
-            return parse(path.read_text("utf-8"), name, str(path))
+            return parse(_read(path), name, str(path))
     known = sorted({path.name.removesuffix(SUFFIX) for folder in folders for path in folder.glob(f"*{SUFFIX}")})
     raise PromptError(f"no prompt {name!r}; there are {', '.join(known)}, or add {folders[0] / (name + SUFFIX)}")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise PromptError(f"{path}: cannot be read as UTF-8 text ({cause})") from cause
 
 
 def parse(source: str, name: str, where: str) -> Prompt:
@@ -138,6 +149,7 @@ def parse(source: str, name: str, where: str) -> Prompt:
     _check_body(body, front.variables, where)
     prompt = Prompt(name, REPLIES[front.reply], front.variables, front.shots, front.examples, body)
     _check_examples(prompt, where)
+    _check_rendering(prompt, where)
     return prompt
 
 
@@ -158,6 +170,7 @@ def _split(source: str, where: str) -> tuple[_Front, str]:
 def _check_body(body: str, variables: Sequence[str], where: str) -> None:
     try:
         tree = _environment().parse(body)
+        _environment().from_string(body)  # Filters and blocks that there are not show when it is compiled.
     except TemplateError as cause:
         raise PromptError(f"{where}: {cause}") from cause
     blocks = [block.name for block in tree.find_all(nodes.Block)]
@@ -179,6 +192,13 @@ def _check_examples(prompt: Prompt, where: str) -> None:
         except ValidationError as cause:
             wanted = ", ".join(prompt.reply_type.model_fields)
             raise PromptError(f"{where}: example {number}: its reply needs {wanted}") from cause
+
+
+def _check_rendering(prompt: Prompt, where: str) -> None:
+    try:
+        prompt.render(dict.fromkeys(prompt.variables, "…"), "")
+    except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as cause:
+        raise PromptError(f"{where}: cannot be rendered: {cause}") from cause
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

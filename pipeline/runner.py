@@ -6,6 +6,7 @@ else can run, and then answered in one go, so that a model is loaded once.
 
 import fcntl
 import os
+import re
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -232,11 +233,13 @@ class _Commit:
         return pa.Table.from_pylist(committed)
 
 
-def _why(engine: Engine, cause: BaseException) -> str:
-    """The line of a long trace that says what happened."""
-    lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-    told = [line for line in lines if not line.startswith(("File ", "at ", "ray::", "^", "Traceback"))]
-    return f"{getattr(engine, 'model', engine)}: vLLM did not start or died: {told[-1] if told else type(cause).__name__}"
+_CAUSE = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+def _why(engine: Vllm, cause: BaseException) -> str:
+    """The line of a long trace that says what happened: the first error, of which the others follow."""
+    found = _CAUSE.search(str(cause))
+    return f"{engine.model}: vLLM did not start or failed: {found[1] if found else cause}; all of it is in the log"
 
 
 KNOWN = (BudgetError, EngineError, MissingExtra, StageError, StoreError)

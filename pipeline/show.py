@@ -1,5 +1,6 @@
 """Rows of a build as a person reads them."""
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,12 @@ def told(row: dict[str, Any]) -> str:
     """A row as lines, long texts cut; nothing in it can move the cursor or colour the screen."""
     width = max(map(len, row))
     return "\n".join(f"  {name:<{width}}  {_plain(value)}" for name, value in row.items() if value not in (None, [], ""))
+
+
+def as_json(row: dict[str, Any]) -> str:
+    """A row as a line of JSON, with what a terminal might obey as escapes."""
+    text = json.dumps(row, ensure_ascii=False, default=str)
+    return "".join(letter if letter.isprintable() else json.dumps(letter)[1:-1] for letter in text)
 
 
 def _plain(value: Any) -> str:

@@ -85,7 +85,8 @@ class Artifact:
         path = self.folder / "manifest.json"
         try:
             manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as cause:
+            Stats(**manifest["stats"])
+        except (OSError, ValueError, TypeError, KeyError) as cause:
             raise StoreError(f"{path}: no readable manifest ({cause}); remove the folder to have it made again") from cause
         return manifest
 
@@ -198,6 +199,7 @@ class _placed:  # noqa: N801 - reads as a verb where it is used
             try:
                 os.replace(self.beside, self.path)
             except OSError as cause:
+                self.beside.unlink(missing_ok=True)
                 raise StoreError(f"{self.path}: cannot be written ({cause.strerror})") from cause
             return
         self.beside.unlink(missing_ok=True)

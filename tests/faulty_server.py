@@ -68,7 +68,7 @@ def sends(body: bytes, status: int = 200) -> Behaviour:
 def refuses(status: int, message: str = "no", **headers: str) -> Behaviour:
     """Answers with an error as OpenAI words it; `retry_after="1"` becomes the header Retry-After."""
     body = json.dumps({"error": {"message": message, "code": status}}).encode()
-    return lambda exchange: exchange.send(status, body, **headers)
+    return lambda exchange: exchange.send(status, body, None, **headers)
 
 
 def hangs(exchange: Exchange) -> None:

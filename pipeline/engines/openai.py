@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     import httpx
     from tenacity import RetryCallState
 
+    Clients: TypeAlias = asyncio.LifoQueue[httpx.AsyncClient]
+
 Answer: TypeAlias = tuple[str, Reply]
 
 THE_REQUEST_IS_WRONG = {400, 413, 422}
 IT_MAY_PASS = {408, 409, 429}  # and 5xx
-LONGEST_BACKOFF_S = 60
 # A server that asks for more than this has a quota by the day; to stop and say so beats hours of silence.
 LONGEST_RETRY_AFTER_S = 600
 SAID = 300  # characters kept of what a server said
@@ -56,9 +57,8 @@ def _bare_url(value: str) -> str:
 class OpenAIRuntime(Runtime):
     """Where the server is, and how hard each replica asks it.
 
-    `timeout_s` bounds one try as a whole. `backoff_s` is the longest wait before the first retry; it doubles up to
-    60 s, half of it drawn by lot, on top of the server's Retry-After. `check` asks /models once at the start; turn it
-    off for a server that takes names that it does not list.
+    `timeout_s` bounds one try as a whole. `backoff_s` is the most waited before the first retry; it doubles up to 60 s,
+    half of it by lot, on top of the server's Retry-After. `check` asks /models once at the start.
     """
 
     model_config = ConfigDict(hide_input_in_errors=True)
@@ -142,14 +142,13 @@ class OpenAISession:
         """Request ids with their replies, as they come, with at most `concurrency` requests out at a time.
 
         A few more are taken and wait their turn, so that the server has work while the consumer is busy.
-        Raises EngineError where a fault outlasts the retries, or is one that no retry mends.
+        EngineError where a fault outlasts the retries, or is one that no retry mends.
         """
         concurrency, out = self.runtime.concurrency, 0
         landed: SimpleQueue[Future[Answer]] = SimpleQueue()
-        client, turns = self._client(), asyncio.Semaphore(concurrency)
-        with _background(client) as loop:
+        with _background(idle := self._clients()) as loop:
             for request in requests:
-                call = asyncio.run_coroutine_threadsafe(self._answer(client, turns, request), loop)
+                call = asyncio.run_coroutine_threadsafe(self._answer(idle, request), loop)
                 call.add_done_callback(landed.put)
                 out += 1
                 if out > concurrency + concurrency // 8 or not landed.empty():
@@ -158,18 +157,19 @@ class OpenAISession:
             for _ in range(out):
                 yield landed.get().result()
 
-    async def _answer(self, client: "httpx.AsyncClient", turns: asyncio.Semaphore, request: Request) -> Answer:
+    async def _answer(self, idle: "Clients", request: Request) -> Answer:
         from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt
 
         passing, tries = retry_if_exception_type(_TransientError), self.runtime.retries + 1
         retrying = AsyncRetrying(retry=passing, stop=stop_after_attempt(tries), wait=self._wait_s, reraise=True)
-        # A request keeps its turn while it waits for a retry: a server in trouble is asked less, not more.
-        async with turns:
-            try:
-                return request.request_id, await retrying(self._post, client, self.engine.body(request))
-            except _TransientError as fault:
-                stop = f"given up after {tries} tries: {fault}; run again later, to go on from here"
-                raise EngineError(f"{self.url}: {stop}") from fault
+        client = await idle.get()
+        try:
+            return request.request_id, await retrying(self._post, client, self.engine.body(request))
+        except _TransientError as fault:
+            raise EngineError(f"{self.url}: {tries} tries: {fault}; run again later, to go on from here") from fault
+        finally:
+            # Only now, after all its retries: a server in trouble is asked less, not more.
+            idle.put_nowait(client)
 
     async def _post(self, client: "httpx.AsyncClient", body: dict[str, Any]) -> Reply:
         import httpx
@@ -200,7 +200,7 @@ class OpenAISession:
     def _wait_s(self, state: "RetryCallState") -> float:
         fault = state.outcome.exception() if state.outcome else None
         assert isinstance(fault, _TransientError)
-        backoff_s = min(LONGEST_BACKOFF_S, self.runtime.backoff_s * 2.0 ** min(state.attempt_number - 1, 64))
+        backoff_s = min(60, self.runtime.backoff_s * 2.0 ** min(state.attempt_number - 1, 64))
         # By lot, so that requests turned away together do not come back together.
         return fault.wait_s + backoff_s * random.uniform(0.5, 1)  # noqa: S311 - no secret
 
@@ -216,44 +216,45 @@ class OpenAISession:
         said = _message(response.content)
         return (said.replace(self.key, "***") if self.key else said)[:SAID]
 
-    def _client(self) -> "httpx.AsyncClient":
+    def _clients(self) -> "Clients":
         import httpx
 
-        limits = httpx.Limits(max_keepalive_connections=self.runtime.concurrency)
+        # One for each request in flight, because a client looks at all its connections at every request.
         # httpx's own time-outs start anew with every byte, so a trickle would never end; `_post` has one for the whole.
-        return httpx.AsyncClient(headers=self.headers, limits=limits, timeout=None)  # noqa: S113 - as said
+        options: dict[str, Any] = {"headers": self.headers, "timeout": None, "verify": httpx.create_ssl_context()}
+        idle: Clients = asyncio.LifoQueue()
+        for _ in range(self.runtime.concurrency):
+            idle.put_nowait(httpx.AsyncClient(**options))
+        return idle
 
 
 @contextlib.contextmanager
-def _background(client: "httpx.AsyncClient") -> Iterator[asyncio.AbstractEventLoop]:
-    """An event loop that has a thread of its own, so that calls go on while the consumer is busy.
+def _background(idle: "Clients") -> Iterator[asyncio.AbstractEventLoop]:
+    """An event loop in a thread of its own, so that calls go on while the consumer is busy.
 
-    When it is left, what still runs is cancelled, the client's sockets are closed, and the thread has ended.
+    When it is left, calls, sockets and thread have ended.
     """
-    loop, leaving = asyncio.new_event_loop(), asyncio.Event()
-
-    def run() -> None:
-        with asyncio.Runner(loop_factory=lambda: loop) as runner:
-            runner.run(_serve(client, leaving))
-
+    leaving, begun = asyncio.Event(), Future[asyncio.AbstractEventLoop]()
     # A daemon: a generator that is left hanging must not hold up the interpreter's exit.
-    thread = Thread(target=run, name="openai-engine", daemon=True)
+    thread = Thread(target=asyncio.run, args=(_serve(idle, begun, leaving),), name="openai-engine", daemon=True)
     thread.start()
     try:
-        yield loop
+        yield begun.result()
     finally:
-        loop.call_soon_threadsafe(leaving.set)
+        begun.result().call_soon_threadsafe(leaving.set)
         thread.join()
 
 
-async def _serve(client: "httpx.AsyncClient", leaving: asyncio.Event) -> None:
-    async with client:
-        await leaving.wait()
-        # The calls end before the client does, or they would take its closing for a lost connection.
-        calls = asyncio.all_tasks() - {asyncio.current_task()}
-        for call in calls:
-            call.cancel()
-        await asyncio.gather(*calls, return_exceptions=True)
+async def _serve(idle: "Clients", begun: Future[asyncio.AbstractEventLoop], leaving: asyncio.Event) -> None:
+    begun.set_result(asyncio.get_running_loop())
+    await leaving.wait()
+    # The calls end first, and give their clients back.
+    calls = asyncio.all_tasks() - {asyncio.current_task()}
+    for call in calls:
+        call.cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    while not idle.empty():
+        await idle.get_nowait().aclose()
 
 
 def retry_after_s(header: str, now: datetime) -> float:

@@ -5,6 +5,7 @@ nothing is tokenized twice, no second beginning-of-sequence token creeps in, and
 """
 
 import importlib.util
+import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -37,7 +38,7 @@ class VllmRuntime(Runtime):
     gpu_memory_utilization: PositiveFloat = 0.9
     cpu_kv_cache_gib: PositiveInt = 2
     max_num_seqs: PositiveInt | None = None
-    batch_size: PositiveInt = 32
+    batch_size: PositiveInt = 16
     start_timeout_s: PositiveInt = 1800
     engine_kwargs: dict[str, JsonValue] = {}
 
@@ -98,8 +99,8 @@ class Vllm(Engine):
 def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
     """Replies to a data set of requests.
 
-    Takes rows with `request_id`, `messages` (JSON), `schema` (JSON or empty) and whatever else; gives the same rows, in any
-    order, with the columns of a Reply instead of `messages` and `schema`.
+    Takes rows with `messages` (JSON), `schema` (JSON or empty), and `row` and `origin`, which it hands on; gives them in any
+    order with the columns of a Reply.
     """
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
@@ -113,7 +114,7 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
         concurrency=runtime.replicas,
         accelerator_type=runtime.accelerator_type,
         placement_group_config=_placement(runtime, on_gpu=on_gpu),
-        runtime_env=None if on_gpu else {"env_vars": {"VLLM_CPU_KVCACHE_SPACE": str(runtime.cpu_kv_cache_gib)}},
+        runtime_env=None if on_gpu else {"env_vars": _cpu_environment(runtime)},
         should_continue_on_error=True,
         log_engine_metrics=False,
         chat_template_stage=False,
@@ -145,9 +146,20 @@ def _engine_kwargs(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dict[
         "tokenizer_revision": engine.revision,
     }
     kwargs |= {name: value for name, value in optional.items() if value is not None}
-    # Compiling for a CPU takes longer than it saves on a laptop's worth of requests.
-    kwargs |= {"gpu_memory_utilization": runtime.gpu_memory_utilization} if on_gpu else {"enforce_eager": True}
+    if on_gpu:
+        kwargs["gpu_memory_utilization"] = runtime.gpu_memory_utilization
+    else:
+        # Compiling takes longer than it saves on a laptop's worth of requests, and 32 at a time keep its cores busy: more
+        # of them only finish later, and all at once.
+        kwargs = {"enforce_eager": True, "max_num_seqs": 32, **kwargs}
     return kwargs | runtime.engine_kwargs
+
+
+def _cpu_environment(runtime: VllmRuntime) -> dict[str, str]:
+    # vLLM keeps a core free for its own bookkeeping, which on two cores costs nearly half of the speed (measured: 1.9
+    # against 3.5 requests a second).
+    reserved = "0" if (os.cpu_count() or 1) <= 4 else "1"
+    return {"VLLM_CPU_KVCACHE_SPACE": str(runtime.cpu_kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": reserved}
 
 
 def _placement(runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
@@ -180,14 +192,13 @@ def _tokenizer(engine: Vllm, source: str) -> Callable[[pa.Table], pa.Table]:
 
 
 def _sampled(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    import json
-
-    given = {**engine.sampling.given()}
+    given = engine.sampling.given()
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
         sampling = dict(given)
         if engine.structured and row["schema"]:
-            sampling["structured_outputs"] = {"json": json.loads(row["schema"])}
+            # As text: Arrow would merge the schemas of different prompts into one struct that fits none of them.
+            sampling["structured_outputs"] = {"json": row["schema"]}
         # vLLM wants a prompt text beside the ids for its records only; an empty one is refused.
         return {**row, "prompt": " ", "sampling_params": sampling}
 
@@ -198,7 +209,7 @@ def _replied(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
     limit = engine.sampling.max_tokens
 
     def postprocess(row: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: row[name] for name in ("asked", "origin")}
+        kept = {name: row[name] for name in ("row", "origin")}
         error = row.get("__inference_error__") or None
         if error:
             return {**kept, **vars_of(Reply(None, error=error))}

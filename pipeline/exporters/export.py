@@ -76,7 +76,8 @@ def _cut(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
     for table in tables:
         held = pa.concat_tables([held, table])
         while held.num_rows >= size:
-            yield held.slice(0, size)
+            # One chunk, since where chunks meet decides where Parquet begins a page.
+            yield held.slice(0, size).combine_chunks()
             held, some = held.slice(size), True
     if held.num_rows or not some:
         yield held.combine_chunks()

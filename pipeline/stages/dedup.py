@@ -122,7 +122,9 @@ def _copies(keyed: pa.Table) -> pa.Table:
     is_copy[1:] = pc.equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
     firsts = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(keys))))
     if (twice := pc.equal(ids[1:], ids[:-1]).index(True).as_py()) >= 0:
-        raise StageError(f"input: pair {ids[twice]} comes in twice; name each step that holds it once, and no step above it")
+        raise StageError(
+            f"input: pair {ids[twice]} comes in twice; name each step that holds it once, and no step above it"
+        )
     copies = np.flatnonzero(is_copy)
     return pa.table([ids.take(pa.array(copies)), ids.take(pa.array(firsts[copies]))], schema=_DROPPED)
 

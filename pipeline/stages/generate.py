@@ -76,6 +76,13 @@ class Generate(MappedStage):
             language(tag)
         return given
 
+    @field_validator("facets")
+    @classmethod
+    def _own_names(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if taken := [name for name in given if name in SEED_VARIABLES]:
+            raise ValueError(f"{taken[0]!r} is what every prompt may use of the seed; give the facet another name")
+        return given
+
     def prompt_names(self) -> tuple[str, ...]:
         return (self.prompt,)
 

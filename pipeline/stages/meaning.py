@@ -60,7 +60,11 @@ class EmbedScore(ActorStage):
                     heapq.heappush(lot, reference)
                 elif reference.lot > lot[0].lot:
                     heapq.heapreplace(lot, reference)
-        rows = [dict(zip(_REFERENCES.names, (*group, *kept), strict=True)) for group in sorted(lots) for kept in sorted(lots[group])]
+        rows = [
+            dict(zip(_REFERENCES.names, (*group, *kept), strict=True))
+            for group in sorted(lots)
+            for kept in sorted(lots[group])
+        ]
         write_table(context.folder / "references.parquet", pa.Table.from_pylist(rows, _REFERENCES))
 
     def open(self, context: Context) -> Batch:
@@ -87,7 +91,13 @@ class _Reference(NamedTuple):
 
 _TEXT = pa.string()
 _REFERENCES = pa.schema(
-    [*((name, _TEXT) for name in _GROUP), ("lot", pa.int64()), ("pair_id", _TEXT), ("seed_id", _TEXT), ("positive", _TEXT)]
+    [
+        *((name, _TEXT) for name in _GROUP),
+        ("lot", pa.int64()),
+        ("pair_id", _TEXT),
+        ("seed_id", _TEXT),
+        ("positive", _TEXT),
+    ]
 )
 
 
@@ -107,7 +117,9 @@ def _another(pair: Pair, references: Sequence[_Reference]) -> str | None:
 
 def _scored(pairs: Sequence[tuple[Pair, str | None]], vectors: "_VectorCache") -> Iterator[Pair]:
     wanted = [(pair.query, _side(pair, "query")) for pair, _ in pairs]
-    wanted += [(text, _side(pair, "passage")) for pair, other in pairs for text in (pair.positive, other) if text is not None]
+    wanted += [
+        (text, _side(pair, "passage")) for pair, other in pairs for text in (pair.positive, other) if text is not None
+    ]
     found = vectors.of(wanted)
     for pair, other in pairs:
         scores = dict(pair.scores)
@@ -170,7 +182,10 @@ class Meaning(ActorStage):
                 group, scores = groups[_group(row)], dict(row["scores"])
                 if SHUFFLED in scores:
                     group[round(scores[SHUFFLED] * _STEPS)] += 1
-        thresholds = [{**dict(zip(_GROUP, group, strict=True)), **self._threshold(group, groups)._asdict()} for group in sorted(groups)]
+        thresholds = [
+            {**dict(zip(_GROUP, group, strict=True)), **self._threshold(group, groups)._asdict()}
+            for group in sorted(groups)
+        ]
         write_bytes(context.folder / "thresholds.json", json.dumps(thresholds, indent=1).encode())
 
     def open(self, context: Context) -> Batch:
@@ -185,21 +200,28 @@ class Meaning(ActorStage):
     def _threshold(self, group: Group, groups: Mapping[Group, Counter[int]]) -> "_Threshold":
         counts, of = groups[group], f"{group[1]}-{group[2]}"
         if counts.total() < self.min_rows:
-            counts, of = sum((found for other, found in groups.items() if other[0] == group[0]), Counter()), f"all {group[0]}"
+            counts, of = (
+                sum((found for other, found in groups.items() if other[0] == group[0]), Counter()),
+                f"all {group[0]}",
+            )
         if counts.total() < self.min_rows:
             return _Threshold(None, counts.total(), of)
         return _Threshold(_exceeded_by(counts, self.false_accept_rate) / _STEPS, counts.total(), of)
 
     def _judged(self, pair: Pair, least: "_Threshold") -> Pair | Reject:
         if COSINE not in pair.scores:
-            raise StageError(f"input: pair {pair.pair_id} has no score {COSINE!r}; read a step of kind embed_score instead")
+            raise StageError(
+                f"input: pair {pair.pair_id} has no score {COSINE!r}; read a step of kind embed_score instead"
+            )
         if least.threshold is None:
             detail = f"{least.shuffled} shuffled scores ({least.of}), min_rows {self.min_rows}; more pairs, or a lower min_rows"
             return Reject(pair.pair_id, "uncalibrated", detail)
         if pair.scores[COSINE] > least.threshold:
             return pair
         measured = f"{least.of}, {self.false_accept_rate:.2g} of {least.shuffled} shuffled pairs above"
-        return Reject(pair.pair_id, "unrelated", f"cosine {pair.scores[COSINE]:.4f}, threshold {least.threshold:.4f} ({measured})")
+        return Reject(
+            pair.pair_id, "unrelated", f"cosine {pair.scores[COSINE]:.4f}, threshold {least.threshold:.4f} ({measured})"
+        )
 
 
 class _Threshold(NamedTuple):

@@ -15,9 +15,7 @@ import regex
 
 from pipeline.languages import words
 
-_UNSPACED = regex.compile(
-    r"[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}\p{sc=Tibt}]"
-)
+_UNSPACED = regex.compile(r"[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}\p{sc=Tibt}]")
 _FINELY_CUT = regex.compile(r"[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]")
 _WORD = regex.compile(r"\w+(?:'\w+)*")
 _PUNCTUATION_AT_END = ".!?…。！？｡؟۔।॥ "

@@ -71,7 +71,9 @@ _OPENERS = rf"""
     (?:chắc\ chắn|tất\ nhiên|được\ rồi)[,!.:\s]+(?:đây|dưới\ đây)\b
     (?:แน่นอน|ได้เลย)\S{{0,4}}[\s,]*(?:นี่คือ|ต่อไปนี้)
 """
-_HELP = "help|assist|provide|fulfil|fulfill|comply|generate|translate|answer|create|write|complete|continue|process|do that"
+_HELP = (
+    "help|assist|provide|fulfil|fulfill|comply|generate|translate|answer|create|write|complete|continue|process|do that"
+)
 _REFUSALS = rf"""
     as\ an?\ (?:ai|artificial\ intelligence|language\ model|large\ language\ model)\b
     i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
@@ -116,7 +118,9 @@ _LABEL = regex.compile(
 )
 _ROLE = regex.compile(rf"^[\s*#]*(?:{_ROLES})\s*(?::|\n)|\n\s*(?:{_ROLES})\s*(?::|$)", regex.IGNORECASE)
 _FENCE = regex.compile(r"```|^\s*#{1,6}\s\w|^\*\*[^*]+\*\*\s*:?\s*\n")
-_LIST = regex.compile(r"^\s*\(?1[.)]\s+\S[^\n]*\n\s*\(?2[.)]\s|\n\s*\(?\d{1,2}[.)]\s+\S|(?:^|\n)\s*[-*•]\s[^\n]+\n\s*[-*•]\s")
+_LIST = regex.compile(
+    r"^\s*\(?1[.)]\s+\S[^\n]*\n\s*\(?2[.)]\s|\n\s*\(?\d{1,2}[.)]\s+\S|(?:^|\n)\s*[-*•]\s[^\n]+\n\s*[-*•]\s"
+)
 _OPENER = regex.compile(rf"^[\s\"'*]*(?:{_either(_OPENERS)})", _FLAGS)
 _REFUSAL = regex.compile(rf"^[\s\"'*]*(?:{_either(_REFUSALS)})", _FLAGS)
 

@@ -98,7 +98,10 @@ class _Claim(NamedTuple):
     def has_script_of(self, text: str) -> bool:
         if self.script == "Latn" and text.isascii():
             return True
-        inside, share = _count(self.in_script, text), _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT
+        inside, share = (
+            _count(self.in_script, text),
+            _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT,
+        )
         # A share of all characters is the lesser one, and most texts reach it.
         return inside >= share * len(text) or inside >= share * _count(_LETTERS, text)
 

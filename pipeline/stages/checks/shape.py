@@ -68,7 +68,9 @@ class Length(Check):
         ratio = (longer + _SLACK) / (shorter + _SLACK)
         if ratio <= self.max_ratio:
             return None
-        return fault("length_ratio", f"{ratio:.1f} times as long, at most {self.max_ratio:g}: {pair.query} | {pair.positive}")
+        return fault(
+            "length_ratio", f"{ratio:.1f} times as long, at most {self.max_ratio:g}: {pair.query} | {pair.positive}"
+        )
 
 
 def _letters(text: str) -> float:

@@ -1,0 +1,170 @@
+"""What several test files build: rows with plain fields, a committed data set, and a small recipe made without Ray."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hypothesis import settings
+
+from pipeline import config, digest, plan, prompts, work
+from pipeline.rows import Document, Example, Generation, Pair, Row, to_table
+from pipeline.stages.base import TableStage
+from pipeline.stages.generate import Generate
+from pipeline.store import Artifact, Dataset, Stats
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
+
+ROOT = Path(__file__).parent.parent
+QUICKSTART = ROOT / "configs" / "quickstart.yaml"
+
+TEXTS = {
+    "en": [
+        "The bridge was built in 1886 from iron and stone. A storm broke its northern arch twelve years later.",
+        "Bees find their way by the position of the sun. They tell each other with a dance where flowers grow.",
+        "Salt was carried across the desert by camels. A slab of it was worth as much as a slab of silver.",
+        "The printer set every letter by hand. A page of small type took him the better part of a day.",
+    ],
+    "de": ["Die Brücke wurde 1886 aus Eisen und Stein gebaut. Ein Sturm brach zwölf Jahre später ihren Bogen."],
+    "th": ["สะพานนี้สร้างขึ้นด้วยเหล็กและหินในปี ค.ศ. 1886 และพายุพัดถล่มซุ้มทางเหนือของสะพานในอีกสิบสองปีต่อมา"],
+}
+
+
+def document(number: int = 0, text: str = TEXTS["en"][0], language: str = "en", title: str | None = None) -> Document:
+    return Document(f"d{number}", text, title, language)
+
+
+def pair_fields(**given: Any) -> dict[str, Any]:
+    return {
+        "pair_id": "p0",
+        "task": "retrieval",
+        "instruction": "Find the passage",
+        "query": "who broke the bridge",
+        "query_language": "en",
+        "positive": TEXTS["en"][0],
+        "positive_id": "s0",
+        "positive_language": "en",
+        "seed_id": "s0",
+        "doc_id": "d0",
+        **given,
+    }
+
+
+def pair(**given: Any) -> Pair:
+    return Pair(**pair_fields(**given))
+
+
+def example(**given: Any) -> Example:
+    mined = {"negatives": ("one", "two"), "negative_ids": ("n1", "n2"), "negative_scores": (2.0, 1.0)}
+    return Example(**pair_fields(**{**mined, **given}))
+
+
+def generation(reply: str | None, **given: Any) -> Generation:
+    fields = {
+        "request_id": "r0",
+        "seed_id": "s0",
+        "doc_id": "d0",
+        "seed": TEXTS["en"][0],
+        "seed_language": "en",
+        "language": "de",
+        "facets": {"style": "a question"},
+        "reply": reply,
+        "finish_reason": "stop",
+        "prompt_tokens": 7,
+        "output_tokens": 3,
+        "error": None,
+    }
+    return Generation(**{**fields, **given})
+
+
+def commit(folder: Path, row_type: type[Row], rows: Sequence[Row], part_rows: int = 1000) -> Dataset:
+    """Rows as a step commits them, in parts of `part_rows`."""
+    artifact, total = Artifact(folder), Stats()
+    for number, start in enumerate(range(0, len(rows) or 1, part_rows)):
+        part = rows[start : start + part_rows]
+        stats = Stats(rows_in=len(part), rows_out=len(part))
+        artifact.write_part(number, to_table(row_type, part), [], stats)
+        total += stats
+    artifact.commit({}, total)
+    return Dataset(row_type, (artifact,))
+
+
+def quickstart(*changes: str) -> config.Config:
+    """The shipped config, asking no model."""
+    return config.load(QUICKSTART, ["engines.writer={kind: echo}", *changes])
+
+
+def small_config(folder: Path, **runtime: Any) -> Path:
+    """A config file of five steps beside a corpus of six documents in three languages."""
+    lines = [{"text": text, "language": tag} for tag, texts in TEXTS.items() for text in texts]
+    (folder / "docs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    steps = {
+        "corpus": {"kind": "read_jsonl", "path": "docs.jsonl"},
+        "passages": {"kind": "chunk", "input": "corpus", "words": 30, "stride": 30, "min_words": 12},
+        "queries": {
+            "kind": "generate",
+            "input": "passages",
+            "prompt": "write_query",
+            "engine": "writer",
+            "facets": {"style": ["a question", "keywords"]},
+        },
+        "pairs": {"kind": "parse_query", "input": "queries"},
+        "clean": {"kind": "filter", "input": "pairs", "checks": [{"kind": "length", "min_words": 6}]},
+    }
+    raw = {
+        "recipe": {"name": "small", "engines": {"writer": {"kind": "echo"}}, "steps": steps},
+        "runtime": {"root": str(folder / "outputs"), "part_rows": 2, "piece_rows": 1, **runtime},
+    }
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump(raw, sort_keys=False))
+    return path
+
+
+def planned(
+    loaded: config.Config, beside: Path = QUICKSTART, folders: Sequence[Path] = (ROOT / "prompts",)
+) -> dict[str, plan.Step]:
+    """The steps of a config by name; files are looked for beside it alone."""
+    steps = plan.plan(
+        loaded.recipe,
+        prompt=lambda name: prompts.load(name, folders),
+        file=lambda name: (beside.parent / name).resolve(),
+        content=digest.digest_path,
+    )
+    return {step.name: step for step in steps}
+
+
+def job(step: plan.Step, loaded: config.Config, build: Path) -> work.Job:
+    """What the runner hands to a worker for this step."""
+    inputs = {
+        field: Dataset(given[0].row_type, tuple(one.artifact(build) for one in given))
+        for field, given in step.inputs.items()
+    }
+    return work.Job(
+        step.name,
+        step.stage,
+        step.row_type,
+        step.artifact(build),
+        inputs,
+        step.files,
+        step.prompts,
+        loaded.runtime.part_rows,
+        loaded.runtime.piece_rows,
+        step.engine,
+        loaded.engine_runtime(step.engine_name) if step.engine else None,
+        step.fingerprint_of_engine,
+    )
+
+
+def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
+    """Make and commit one step in this process."""
+    one = job(step, loaded, build)
+    if isinstance(step.stage, TableStage):
+        total = work.run_table(one)
+    else:
+        work.build(one)
+        run = work.generate_part if isinstance(step.stage, Generate) else work.run_part
+        total = sum((run(one, number) for number in range(len(one.paths))), Stats())
+    one.artifact.commit({"step": step.name, "identity": dict(step.identity)}, total)
+    return total

