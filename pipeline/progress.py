@@ -15,21 +15,34 @@ LOG_S = 15.0
 
 @dataclass
 class Line:
-    """What is known of a step while it runs."""
+    """What is known of a step while it runs.
+
+    Rates count from the first rows on: a model takes its time to load, and steps that share one wait for each other.
+    """
 
     rows: int | None
     began: float = field(default_factory=time.monotonic)
     told: float = 0.0
+    first: Stats = Stats()
     so_far: Stats = Stats()
 
+    def advance(self, so_far: Stats) -> None:
+        if not self.so_far.rows_in:
+            self.began, self.first = time.monotonic(), so_far
+        self.so_far = so_far
+
     def text(self, step: str, width: int) -> str:
-        seconds = max(time.monotonic() - self.began, 1e-6)
+        seconds = time.monotonic() - self.began
         done = self.so_far.rows_in
-        parts = [f"{done:,}/{self.rows:,} rows" if self.rows is not None else f"{done:,} rows", f"{done / seconds:,.0f}/s"]
-        if self.so_far.output_tokens:
-            parts.append(f"{self.so_far.output_tokens / seconds:,.0f} tokens/s written")
-        if self.rows and done:
-            parts.append(f"{_clock(seconds / done * max(0, self.rows - done))} left")
+        parts = [f"{done:,}/{self.rows:,} rows" if self.rows is not None else f"{done:,} rows"]
+        fresh = done - self.first.rows_in
+        if fresh and seconds:
+            rate = fresh / seconds
+            parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")
+            if tokens := self.so_far.output_tokens - self.first.output_tokens:
+                parts.append(f"{tokens / seconds:,.0f} tokens/s written")
+            if self.rows:
+                parts.append(f"{_clock(max(0, self.rows - done) / rate)} left")
         return f"{step:<{width}}  {'   '.join(parts)}"
 
 
@@ -59,7 +72,7 @@ class Progress:
 
     def advanced(self, step: str, so_far: Stats) -> None:
         line = self.lines[step]
-        line.so_far = so_far
+        line.advance(so_far)
         if time.monotonic() - line.told >= (REDRAW_S if self.redraws else LOG_S):
             self._tell(step, line)
 

@@ -21,7 +21,7 @@ from pipeline.prompts import Prompt
 from pipeline.rows import Generation, Reject, Row, from_table, to_table
 from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, Stage, TableStage
 from pipeline.stages.generate import Asked, Generate
-from pipeline.store import Artifact, Dataset, Stats
+from pipeline.store import Artifact, Dataset, Stats, write_bytes
 
 
 @dataclass(frozen=True)
@@ -100,10 +100,12 @@ def _write(job: Job, number: int, made: Iterable[Row | Reject], rows_in: int | N
 
 
 def build(job: Job) -> None:
-    """Build what an actor stage builds once."""
-    if isinstance(job.stage, ActorStage):
+    """Build what an actor stage builds once, unless it is built."""
+    done = job.artifact.folder / "built.done"
+    if isinstance(job.stage, ActorStage) and not done.exists():
         job.artifact.built.mkdir(parents=True, exist_ok=True)
         job.stage.build(job.context)
+        write_bytes(done, b"")
 
 
 def run_table(job: Job) -> Stats:

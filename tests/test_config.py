@@ -52,7 +52,7 @@ def test_a_shipped_config_is_sound(path: Path) -> None:
         ("recipies=1", r"recipies: unknown key; did you mean recipe\?"),
         ("steps.passages.words=many", r"steps\.passages\.chunk\.words: .*integer.* \(given 'many'\)"),
         ("steps.passages.words=-1", r"steps\.passages\.chunk\.words: .*greater than 0"),
-        ("steps.passages.stride=500", r"stride must be at most words \(180\), got 500"),
+        ("steps.passages.stride=500", r"stride must be at most words \(\d+\), got 500"),
         ("steps.passages={kind: chunk}", r"steps\.passages\.chunk\.input: missing"),
         ("steps.passages={input: corpus}", r"steps\.passages\.kind: missing"),
         ("steps.passages.kind=chunks", r"steps\.passages\.kind: no 'chunks'; did you mean chunk\?"),
@@ -98,9 +98,9 @@ def test_every_fault_has_a_line() -> None:
         ("=5", "write it as path=value"),
         ("steps.passage.words=5", r"steps\.passage: the config has no 'passage' there; did you mean passages\?"),
         ("engines.wirter.model=x", r"no 'wirter' there; did you mean writer\?"),
-        ("steps.retrieval_clean.checks.9.min_words=5", r"no item 9 in a list of 6 \(they count from 0\)"),
-        ("steps.retrieval_clean.checks.-1.min_words=5", "no item -1 in a list of 6"),
-        ("steps.passages.words.more=5", "180 has no keys"),
+        ("steps.retrieval_clean.checks.9.min_words=5", r"no item 9 in a list of \d+ \(they count from 0\)"),
+        ("steps.retrieval_clean.checks.-1.min_words=5", "no item -1 in a list of"),
+        ("steps.passages.words.more=5", r"\d+ has no keys"),
     ],
 )
 def test_a_path_that_leads_nowhere_is_told(change: str, says: str) -> None:

@@ -91,6 +91,11 @@ def test_languages_and_facets_are_drawn_evenly_and_apart_from_each_other() -> No
     assert max(drawn.values()) < len(SEEDS) / 3
 
 
+def test_two_facets_are_drawn_apart_from_each_other() -> None:
+    two = {"style": ["a", "b"], "length": ["short", "long"]}
+    assert len({tuple(one.row.facets.values()) for one in ask(SEEDS, facets=two)}) == 4
+
+
 def test_another_seed_of_the_draws_draws_otherwise() -> None:
     assert [one.row.facets for one in ask(SEEDS)] != [one.row.facets for one in ask(SEEDS, seed=1)]
 

@@ -14,14 +14,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeFloat, PositiveInt
 
 from pipeline.digest import digest_text, draw
 from pipeline.embedders import AnyEmbedder
 from pipeline.embedders.base import Embed, Side, Vectors
-from pipeline.rows import Pair, Reject, Row
+from pipeline.rows import Pair, Reject, Row, Task
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
 from pipeline.store import write_bytes, write_table
 
@@ -160,7 +161,10 @@ class _VectorCache:
 class Meaning(ActorStage):
     """The pairs whose cosine exceeds the threshold of their task and languages.
 
-    Of shuffled pairs, a share of `false_accept_rate` at most exceeds it. Where a group has fewer than `min_rows` shuffled
+    Of shuffled pairs, a share of `false_accept_rate` at most exceeds it, and it stands at least `deviations` of their
+    standard deviations above their mean: one number, or one by task. Unrelated texts are a low bar for a writer that
+    keeps to the subject and gets it wrong; the second rule raises it in a measure that does not depend on the embedder's
+    scale, and needs fewer rows than a far quantile does. Where a group has fewer than `min_rows` shuffled
     scores, the whole task's threshold holds; where the task has no more, its pairs are rejects ("uncalibrated"), because a
     threshold that nobody measured would let through what this step is there to stop.
     """
@@ -170,6 +174,7 @@ class Meaning(ActorStage):
     kind: Literal["meaning"] = "meaning"
     input: Inputs
     false_accept_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    deviations: NonNegativeFloat | dict[Task, NonNegativeFloat] = 0.0
     min_rows: PositiveInt = 50
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
@@ -206,7 +211,12 @@ class Meaning(ActorStage):
             )
         if counts.total() < self.min_rows:
             return _Threshold(None, counts.total(), of)
-        return _Threshold(_exceeded_by(counts, self.false_accept_rate) / _STEPS, counts.total(), of)
+        by_share = _exceeded_by(counts, self.false_accept_rate)
+        by_distance = _above_mean(counts, self._deviations(group[0]))
+        return _Threshold(max(by_share, by_distance) / _STEPS, counts.total(), of)
+
+    def _deviations(self, task: Any) -> float:
+        return dict(self.deviations).get(task, 0.0) if isinstance(self.deviations, dict) else self.deviations
 
     def _judged(self, pair: Pair, least: "_Threshold") -> Pair | Reject:
         if COSINE not in pair.scores:
@@ -218,7 +228,7 @@ class Meaning(ActorStage):
             return Reject(pair.pair_id, "uncalibrated", detail)
         if pair.scores[COSINE] > least.threshold:
             return pair
-        measured = f"{least.of}, {self.false_accept_rate:.2g} of {least.shuffled} shuffled pairs above"
+        measured = f"{least.of}, set by {least.shuffled} shuffled pairs"
         return Reject(
             pair.pair_id, "unrelated", f"cosine {pair.scores[COSINE]:.4f}, threshold {least.threshold:.4f} ({measured})"
         )
@@ -241,6 +251,14 @@ def _exceeded_by(counts: Counter[int], rate: float) -> int:
         if allowed < 0:
             return value
     return values[-1]
+
+
+def _above_mean(counts: Counter[int], deviations: float) -> int:
+    """The value that many standard deviations above the mean."""
+    values = np.fromiter(counts.keys(), float)
+    weights = np.fromiter(counts.values(), float)
+    mean = np.average(values, weights=weights)
+    return round(mean + deviations * math.sqrt(np.average((values - mean) ** 2, weights=weights)))
 
 
 def _group(row: Mapping[str, Any]) -> Group:

@@ -1,0 +1,149 @@
+"""What a build costs a model: output tokens per second through a pairmill build against bare `vllm.LLM.chat`.
+
+    python benchmarks/engine.py --requests 256
+
+Both sides get the same prompts (the shipped English passages), model, sampling and engine arguments, one after the other in
+processes of their own. The rate is of the steady state: from when a tenth of the requests is finished until nine tenths are.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.shipped import root
+from pipeline.store import Stats
+
+SAMPLING = {"temperature": 0.3, "max_tokens": 96}
+WRITER = {"kind": "vllm", "model": "bundled:SmolLM2-135M-Instruct", "max_model_len": 2048, "dtype": "bfloat16", "sampling": SAMPLING}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--requests", type=int, default=256)
+    arguments.add_argument("--rounds", type=int, default=1)
+    arguments.add_argument("--side", choices=["pairmill", "bare"], help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.side:
+        print("RESULT " + json.dumps({"pairmill": through_pairmill, "bare": bare}[given.side](given.requests)))
+        return
+    print("| round | pairmill, output tokens/s | bare LLM.chat | ratio |\n|---|---|---|---|", flush=True)
+    for number in range(given.rounds):
+        ours, theirs = (in_a_process(side, given.requests) for side in ("pairmill", "bare"))
+        print(f"| {number + 1} | {ours:.1f} | {theirs:.1f} | {ours / theirs:.2f} |", flush=True)
+
+
+def in_a_process(side: str, requests: int) -> float:
+    command = [sys.executable, "-m", "benchmarks.engine", "--side", side, "--requests", str(requests)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    results = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    if not results:
+        sys.exit(f"{side} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    rate: float = json.loads(results[0].removeprefix("RESULT "))
+    return rate
+
+
+def steady(finished: list[tuple[float, int]], total: int, tokens: int) -> float:
+    """Tokens per second in the middle eight tenths; `finished` holds times with the requests finished by then."""
+    inside = [(at, count) for at, count in finished if 0.1 * total <= count <= 0.9 * total]
+    (began, first), (ended, last) = inside[0], inside[-1]
+    return (last - first) / (ended - began) * tokens / total
+
+
+class Recorder:
+    """Notes when how many requests are finished. LLM.chat takes it for its progress bar."""
+
+    def __init__(self) -> None:
+        self.finished: list[tuple[float, int]] = []
+        self.n = 0
+        self.format_dict = {"elapsed": 1.0}
+        self.postfix = ""
+
+    def note(self, count: int) -> None:
+        self.finished.append((time.monotonic(), count))
+
+    def update(self, count: int = 1) -> None:
+        self.n += count
+        self.note(self.n)
+
+    def refresh(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Watcher:
+    """A build's watcher that hands on what it hears of the replies."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def started(self, step: str, rows: int | None) -> None: ...
+
+    def advanced(self, step: str, so_far: Stats) -> None:
+        if step == "replies":
+            self.recorder.note(so_far.rows_in)
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None: ...
+
+
+def passages(count: int) -> list[str]:
+    lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text("utf-8").splitlines()
+    texts = [json.loads(line)["text"] for line in lines]
+    return [f"{text} ({number})" for number, text in zip(range(count), cycle(texts), strict=False)]
+
+
+def through_pairmill(count: int) -> float:
+    from pipeline import config, digest, prompts
+    from pipeline.plan import plan
+    from pipeline.runner import Build
+
+    with tempfile.TemporaryDirectory(prefix="pairmill-engine-") as name:
+        folder = Path(name)
+        corpus = folder / "corpus.jsonl"
+        lines = (json.dumps({"doc_id": str(at), "text": text, "language": "en"}) for at, text in enumerate(passages(count)))
+        corpus.write_text("\n".join(lines))
+        steps = {
+            "corpus": {"kind": "read_jsonl", "path": str(corpus)},
+            "replies": {"kind": "generate", "input": "corpus", "prompt": "write_query", "engine": "writer", "facets": {"style": "a question"}},
+        }
+        raw = {"recipe": {"name": "engine", "engines": {"writer": WRITER}, "steps": steps}, "runtime": {"root": name, "ray": "local"}}
+        loaded = config.from_mapping(yaml.safe_load(yaml.safe_dump(raw)))
+        planned = plan(loaded.recipe, lambda wanted: prompts.load(wanted, [root() / "prompts"]), lambda _: corpus, digest.digest_path)
+        recorder = Recorder()
+        Build(loaded, planned, folder / "engine", Watcher(recorder)).run()
+        tokens = planned[-1].artifact(folder / "engine").stats().output_tokens
+    return steady(recorder.finished, count, tokens)
+
+
+def bare(count: int) -> float:
+    from pipeline.engines import bundled, vllm as engine
+
+    runtime = engine.VllmRuntime()
+    os.environ |= engine.cpu_environment(runtime)
+    from vllm import LLM, SamplingParams
+    from vllm.sampling_params import StructuredOutputsParams
+
+    from pipeline.prompts import load
+
+    prompt = load("write_query", [root() / "prompts"])
+    values = {"language": "English", "style": "a question"}
+    chats: Any = [list(prompt.render({**values, "text": text}, str(at))) for at, text in enumerate(passages(count))]
+    kwargs = engine.engine_arguments(engine.Vllm.model_validate(WRITER), runtime, on_gpu=False)
+    llm = LLM(model=str(bundled.prepare()), **kwargs)
+    schema = StructuredOutputsParams(json=prompt.reply_type.schema_for_engine())
+    recorder = Recorder()
+    outputs = llm.chat(chats, SamplingParams(**SAMPLING, structured_outputs=schema), use_tqdm=lambda *_, **__: recorder)
+    tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
+    return steady(recorder.finished, count, tokens)
+
+
+if __name__ == "__main__":
+    main()
