@@ -163,7 +163,16 @@ def test_a_pair_must_exceed_what_few_shuffled_pairs_exceed(tmp_path: Path) -> No
     assert reasons(found) == {"kept": 30, "unrelated": 70}
     reject = found[rows[50].pair_id]
     assert isinstance(reject, Reject)
-    assert reject.detail == "cosine 0.7940, threshold 0.7940 (en-en, 0.05 of 100 shuffled pairs above)"
+    assert reject.detail == "cosine 0.7940, threshold 0.7940 (en-en, set by 100 shuffled pairs)"
+
+
+def test_a_pair_must_stand_so_many_deviations_above_the_mean_of_shuffled_pairs(tmp_path: Path) -> None:
+    shuffled = [0.78, 0.82] * 50  # mean 0.80, standard deviation 0.02
+    rows = [scored(number, 0.8801 if number < 30 else 0.8799, score) for number, score in enumerate(shuffled)]
+    found = outcome(Meaning(input="x", deviations=4), tmp_path, [rows])
+    assert reasons(found) == {"kept": 30, "unrelated": 70}
+    found = outcome(Meaning(input="x", deviations={"bitext": 4}), tmp_path / "other", [rows])
+    assert reasons(found) == {"kept": 100}
 
 
 @settings(deadline=None, max_examples=50)

@@ -15,7 +15,7 @@ import yaml
 from pipeline.engines import bundled
 from pipeline.shipped import root
 
-WRITER = {"kind": "vllm", "model": bundled.NAME, "max_model_len": 512, "dtype": "bfloat16", "sampling": {"temperature": 0.3, "max_tokens": 48}}
+WRITER = {"kind": "vllm", "model": bundled.NAME, "max_model_len": 1024, "dtype": "bfloat16", "sampling": {"temperature": 0.3, "max_tokens": 48}}
 
 
 def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -> tuple[int, str, str]:
@@ -53,7 +53,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
     lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text().splitlines()
     documents = [json.loads(line) for line in lines[:8]]
-    documents.append({"doc_id": "long", "text": "A sentence about bread and butter. " * 150})
+    documents.append({"doc_id": "long", "text": "A sentence about bread and butter. " * 200})
     code, out, err = run(folder, documents, WRITER)
     assert code == 0, out + err
     return folder
@@ -85,7 +85,7 @@ def test_a_model_that_cannot_be_loaded_is_one_message(tmp_path: Path, content: s
     model.mkdir()
     if content:
         (model / "config.json").write_text(content)
-    code, out, err = run(tmp_path, [{"text": "Bread rises because yeast makes gas."}], {**WRITER, "model": str(model)})
+    code, out, err = run(tmp_path, [{"text": "Bread rises because yeast makes gas, and the dough holds it."}], {**WRITER, "model": str(model)})
     assert code == 4
     assert str(model) in err
     assert "Traceback" not in out + err

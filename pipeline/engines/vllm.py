@@ -5,8 +5,10 @@ nothing is tokenized twice, no second beginning-of-sequence token creeps in, and
 """
 
 import importlib.util
+import json
+import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -15,7 +17,7 @@ import pyarrow as pa
 from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.engines import bundled
-from pipeline.engines.base import Engine, EngineError, Reply, Runtime
+from pipeline.engines.base import Engine, EngineError, Runtime
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -131,7 +133,7 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
         preprocess_map_kwargs=light,
         postprocess_map_kwargs=light,
     )
-    replied: Dataset = processor(tokenized)
+    replied: Dataset = processor(tokenized).map_batches(_restored, batch_size=None, batch_format="pyarrow", **light)
     return replied
 
 
@@ -182,8 +184,6 @@ def _load_tokenizer(source: str, revision: str | None, trust_remote_code: bool) 
 
 
 def _tokenizer(engine: Vllm, source: str) -> Callable[[pa.Table], pa.Table]:
-    import json
-
     def tokenize(batch: pa.Table) -> pa.Table:
         tokenizer = _load_tokenizer(source, engine.revision, engine.trust_remote_code)
         chats = [json.loads(chat) for chat in batch.column("messages").to_pylist()]
@@ -213,23 +213,41 @@ def _sampled(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
 
 def _replied(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    limit = engine.sampling.max_tokens
+    most_written = engine.sampling.max_tokens
+    most_in_all = engine.max_model_len or math.inf
 
     def postprocess(row: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: row[name] for name in ("row", "origin")}
-        error = row.get("__inference_error__") or None
-        if error:
-            return {**kept, **vars_of(Reply(None, error=error))}
-        written = int(row["num_generated_tokens"])
-        # ray.data.llm does not hand on the finish reason; a reply as long as the limit was cut by it.
-        reason = "length" if written >= limit else "stop"
-        return {**kept, **vars_of(Reply(row["generated_text"], reason, int(row["num_input_tokens"]), written))}
+        read, written = int(row["num_input_tokens"]), int(row["num_generated_tokens"])
+        # ray.data.llm does not hand on the finish reason; a reply as long as a limit was cut by it.
+        reason = "length" if written >= most_written or read + written >= most_in_all else "stop"
+        return {
+            "row": row["row"],
+            "origin": row["origin"],
+            "text": row["generated_text"],
+            "finish_reason": reason,
+            "prompt_tokens": read,
+            "output_tokens": written,
+        }
 
     return postprocess
 
 
-def vars_of(reply: Reply) -> dict[str, Any]:
-    return {name: getattr(reply, name) for name in REPLY_COLUMNS}
+def _restored(batch: pa.Table) -> pa.Table:
+    """The columns that every row is to have: a request that failed skips the postprocess of ray.data.llm."""
+    rows = batch.to_pylist()
+    for row in rows:
+        row["error"] = row.get("__inference_error__") or None
+    return pa.Table.from_pylist(rows, _ANSWERED)
 
 
-REPLY_COLUMNS: Iterable[str] = ("text", "finish_reason", "prompt_tokens", "output_tokens", "error")
+_ANSWERED = pa.schema(
+    [
+        ("row", pa.string()),
+        ("origin", pa.string()),
+        ("text", pa.string()),
+        ("finish_reason", pa.string()),
+        ("prompt_tokens", pa.int64()),
+        ("output_tokens", pa.int64()),
+        ("error", pa.string()),
+    ]
+)
