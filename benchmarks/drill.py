@@ -102,7 +102,10 @@ def check(build: Path, wanted: str) -> None:
     in_flight = PIECE_ROWS * (psutil.cpu_count() or 1)
     most = max(asked.values())
     got = release(build)
-    print(f"release {got}, {again} of {len(asked):,} requests asked again (in flight at a kill: at most {in_flight}), one at most {most} times", flush=True)
+    print(
+        f"release {got}, {again} of {len(asked):,} requests asked again (in flight at a kill: at most {in_flight}), one at most {most} times",
+        flush=True,
+    )
     if got != wanted:
         sys.exit("the release differs")
 

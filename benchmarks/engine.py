@@ -7,12 +7,14 @@ processes of their own. The rate is of the steady state: from when a tenth of th
 """
 
 import argparse
+import io
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,13 @@ from pipeline.shipped import root
 from pipeline.store import Stats
 
 SAMPLING = {"temperature": 0.3, "max_tokens": 96}
-WRITER = {"kind": "vllm", "model": "bundled:SmolLM2-135M-Instruct", "max_model_len": 2048, "dtype": "bfloat16", "sampling": SAMPLING}
+WRITER = {
+    "kind": "vllm",
+    "model": "bundled:SmolLM2-135M-Instruct",
+    "max_model_len": 2048,
+    "dtype": "bfloat16",
+    "sampling": SAMPLING,
+}
 
 
 def main() -> None:
@@ -59,24 +67,13 @@ def steady(finished: list[tuple[float, int]], total: int, tokens: int) -> float:
 
 
 class Recorder:
-    """Notes when how many requests are finished. LLM.chat takes it for its progress bar."""
+    """Notes when how many requests are finished."""
 
     def __init__(self) -> None:
         self.finished: list[tuple[float, int]] = []
-        self.n = 0
-        self.format_dict = {"elapsed": 1.0}
-        self.postfix = ""
 
     def note(self, count: int) -> None:
         self.finished.append((time.monotonic(), count))
-
-    def update(self, count: int = 1) -> None:
-        self.n += count
-        self.note(self.n)
-
-    def refresh(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Watcher:
@@ -108,15 +105,31 @@ def through_pairmill(count: int) -> float:
     with tempfile.TemporaryDirectory(prefix="pairmill-engine-") as name:
         folder = Path(name)
         corpus = folder / "corpus.jsonl"
-        lines = (json.dumps({"doc_id": str(at), "text": text, "language": "en"}) for at, text in enumerate(passages(count)))
+        lines = (
+            json.dumps({"doc_id": str(at), "text": text, "language": "en"}) for at, text in enumerate(passages(count))
+        )
         corpus.write_text("\n".join(lines))
         steps = {
             "corpus": {"kind": "read_jsonl", "path": str(corpus)},
-            "replies": {"kind": "generate", "input": "corpus", "prompt": "write_query", "engine": "writer", "facets": {"style": "a question"}},
+            "replies": {
+                "kind": "generate",
+                "input": "corpus",
+                "prompt": "write_query",
+                "engine": "writer",
+                "facets": {"style": "a question"},
+            },
         }
-        raw = {"recipe": {"name": "engine", "engines": {"writer": WRITER}, "steps": steps}, "runtime": {"root": name, "ray": "local"}}
+        raw = {
+            "recipe": {"name": "engine", "engines": {"writer": WRITER}, "steps": steps},
+            "runtime": {"root": name, "ray": "local"},
+        }
         loaded = config.from_mapping(yaml.safe_load(yaml.safe_dump(raw)))
-        planned = plan(loaded.recipe, lambda wanted: prompts.load(wanted, [root() / "prompts"]), lambda _: corpus, digest.digest_path)
+        planned = plan(
+            loaded.recipe,
+            lambda wanted: prompts.load(wanted, [root() / "prompts"]),
+            lambda _: corpus,
+            digest.digest_path,
+        )
         recorder = Recorder()
         Build(loaded, planned, folder / "engine", Watcher(recorder)).run()
         tokens = planned[-1].artifact(folder / "engine").stats().output_tokens
@@ -124,10 +137,12 @@ def through_pairmill(count: int) -> float:
 
 
 def bare(count: int) -> float:
-    from pipeline.engines import bundled, vllm as engine
+    from pipeline.engines import bundled
+    from pipeline.engines import vllm as engine
 
     runtime = engine.VllmRuntime()
     os.environ |= engine.cpu_environment(runtime)
+    from tqdm import tqdm
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
@@ -140,7 +155,18 @@ def bare(count: int) -> float:
     llm = LLM(model=str(bundled.prepare()), **kwargs)
     schema = StructuredOutputsParams(json=prompt.reply_type.schema_for_engine())
     recorder = Recorder()
-    outputs = llm.chat(chats, SamplingParams(**SAMPLING, structured_outputs=schema), use_tqdm=lambda *_, **__: recorder)
+
+    class Bar(tqdm):  # type: ignore[misc]
+        """The progress bar that LLM.chat moves as requests finish."""
+
+        def update(self, n: float | None = 1) -> bool | None:
+            moved: bool | None = super().update(n)
+            if self.desc.startswith("Processed"):  # and not while prompts are rendered
+                recorder.note(int(self.n))
+            return moved
+
+    bar: Any = partial(Bar, file=io.StringIO())
+    outputs = llm.chat(chats, SamplingParams(**SAMPLING, structured_outputs=schema), use_tqdm=bar)
     tokens = sum(len(output.outputs[0].token_ids) for output in outputs)
     return steady(recorder.finished, count, tokens)
 

@@ -34,12 +34,25 @@ from pipeline.work import Job, build, generate_part, run_part, run_table
 STEPS: dict[str, dict[str, Any]] = {
     "corpus": {"kind": "read_jsonl"},
     "passages": {"kind": "chunk", "input": "corpus"},
-    "replies": {"kind": "generate", "input": "passages", "prompt": "write_query", "engine": "writer", "facets": {"style": "a question"}},
+    "replies": {
+        "kind": "generate",
+        "input": "passages",
+        "prompt": "write_query",
+        "engine": "writer",
+        "facets": {"style": "a question"},
+    },
     "pairs": {"kind": "parse_query", "input": "replies"},
     "clean": {
         "kind": "filter",
         "input": "pairs",
-        "checks": [{"kind": "empty"}, {"kind": "length"}, {"kind": "chatter"}, {"kind": "prompt_leak", "prompt": "write_query"}, {"kind": "language"}, {"kind": "copy"}],
+        "checks": [
+            {"kind": "empty"},
+            {"kind": "length"},
+            {"kind": "chatter"},
+            {"kind": "prompt_leak", "prompt": "write_query"},
+            {"kind": "language"},
+            {"kind": "copy"},
+        ],
     },
     "unique": {"kind": "dedup", "input": "clean"},
     "hits": {"kind": "search", "pairs": "unique", "corpus": "passages", "k": 50},
@@ -53,7 +66,9 @@ def main() -> None:
     arguments.add_argument("--documents", type=int, nargs="+", default=[10_000, 100_000])
     arguments.add_argument("--no-peer", action="store_true", help="leave the plain loop out")
     given = arguments.parse_args()
-    print("| documents | tuples | seconds | documents/s | plain loop, documents/s | ratio | peak MB, driver and workers |")
+    print(
+        "| documents | tuples | seconds | documents/s | plain loop, documents/s | ratio | peak MB, driver and workers |"
+    )
     print("|---|---|---|---|---|---|---|", flush=True)
     for count in given.documents:
         with tempfile.TemporaryDirectory(prefix="pairmill-overhead-") as folder:
@@ -66,7 +81,9 @@ def report(count: int, folder: Path, *, with_peer: bool) -> None:
     seconds, peak, steps = timed_run(corpus, folder)
     peer = count / plain_loop(corpus, folder) if with_peer else float("nan")
     rate = count / seconds
-    print(f"| {count:,} | {steps[-1]['rows_out']:,} | {seconds:.1f} | {rate:,.0f} | {peer:,.0f} | {rate / peer:.2f} | {peak / 1e6:,.0f} |")
+    print(
+        f"| {count:,} | {steps[-1]['rows_out']:,} | {seconds:.1f} | {rate:,.0f} | {peer:,.0f} | {rate / peer:.2f} | {peak / 1e6:,.0f} |"
+    )
     shares = ", ".join(f"{step['step']} {step['seconds']:.1f}" for step in steps)
     started = seconds - sum(step["seconds"] for step in steps)
     print(f"\nseconds by step at {count:,}: {shares}, starting and stopping {started:.1f}\n", flush=True)
@@ -76,7 +93,9 @@ def write_corpus(path: Path, count: int) -> None:
     """Documents of four to six shipped sentences each, in an order of their own."""
     rng = random.Random(0)  # noqa: S311 - no secret
     lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text("utf-8").splitlines()
-    sentences = [part.strip() + "." for line in lines for part in json.loads(line)["text"].split(".") if len(part.split()) > 5]
+    sentences = [
+        part.strip() + "." for line in lines for part in json.loads(line)["text"].split(".") if len(part.split()) > 5
+    ]
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             text = " ".join(rng.sample(sentences, rng.randint(4, 6)))
@@ -135,11 +154,14 @@ def plain_loop(corpus: Path, folder: Path) -> float:
 
 def make(step: Step, outputs: Path) -> None:
     inputs = {
-        field: Dataset(given[0].row_type, tuple(one.artifact(outputs) for one in given)) for field, given in step.inputs.items()
+        field: Dataset(given[0].row_type, tuple(one.artifact(outputs) for one in given))
+        for field, given in step.inputs.items()
     }
     artifact = step.artifact(outputs)
     runtime = step.engine.runtime_type() if step.engine else None
-    job = Job(step.name, step.stage, step.row_type, artifact, inputs, step.files, step.prompts, 2000, 64, step.engine, runtime)
+    job = Job(
+        step.name, step.stage, step.row_type, artifact, inputs, step.files, step.prompts, 2000, 64, step.engine, runtime
+    )
     if isinstance(step.stage, TableStage):
         artifact.commit({}, run_table(job))
         return

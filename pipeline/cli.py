@@ -33,7 +33,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-ConfigPath = Annotated[str, typer.Argument(metavar="CONFIG", help="A config file, or a shipped one: configs/quickstart.yaml")]
+ConfigPath = Annotated[
+    str, typer.Argument(metavar="CONFIG", help="A config file, or a shipped one: configs/quickstart.yaml")
+]
 Changes = Annotated[
     list[str],
     typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the config, e.g. steps.corpus.path=my.jsonl"),
@@ -53,7 +55,9 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None: ...
 
 
@@ -74,7 +78,9 @@ def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typ
             )
         asks = [line["requests"] for line in lines if line["requests"] is not None]
         unknown = any(line["requests"] is None and line["stage"] == "generate" for line in lines)
-        typer.echo(f"\nRequests to a model: {'at most ' if asks else ''}{sum(asks):,}{' and what is not known before its input is made' if unknown else ''}")
+        typer.echo(
+            f"\nRequests to a model: {'at most ' if asks else ''}{sum(asks):,}{' and what is not known before its input is made' if unknown else ''}"
+        )
 
 
 def _planned(step: "Step", build: Path) -> dict[str, Any]:
@@ -87,7 +93,14 @@ def _planned(step: "Step", build: Path) -> dict[str, Any]:
     why = "" if artifact.is_committed else f"{parts} parts are there" if parts else why_stale(step, build)
     said = "?" if rows is None else f"{rows:,}" if artifact.is_committed else f"≤{rows:,}"
     requests = (0 if artifact.is_committed else rows) if step.engine else 0
-    return {"step": step.name, "stage": stage_kind(step.stage), "rows": said, "state": state, "why": why, "requests": requests}
+    return {
+        "step": step.name,
+        "stage": stage_kind(step.stage),
+        "rows": said,
+        "state": state,
+        "why": why,
+        "requests": requests,
+    }
 
 
 @app.command(epilog="Example: pairmill run configs/quickstart.yaml --set steps.corpus.path=my.jsonl")
@@ -132,7 +145,7 @@ def _releases(steps: "list[Step]", folder: Path) -> list[Path]:
 
 
 @app.command(epilog="Example: pairmill show quickstart clean --rejects -n 20")
-def show(
+def show(  # noqa: PLR0913 - the options of a command
     build: Annotated[str, typer.Argument(metavar="BUILD", help="A recipe's name, or the folder of its outputs.")],
     step: Annotated[str, typer.Argument(metavar="STEP", help="The name of a step.")],
     rejects: Annotated[bool, typer.Option("--rejects", help="Show what was rejected, and why.")] = False,
@@ -142,7 +155,8 @@ def show(
 ) -> None:
     """Read a few rows of a step, or of its rejects, evenly from the whole."""
     with _mistakes():
-        from pipeline.show import as_json as row_as_json, find, sample, told
+        from pipeline.show import as_json as row_as_json
+        from pipeline.show import find, sample, told
 
         artifact = find(build, step, Path(root))
         for number, row in enumerate(sample(artifact, count, rejects=rejects), start=1):
@@ -192,7 +206,9 @@ def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, Path]]:
         log.parent.mkdir(parents=True, exist_ok=True)
         file = log.open("ab", buffering=0)
     except OSError as cause:
-        raise StoreError(f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can") from cause
+        raise StoreError(
+            f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can"
+        ) from cause
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2)}

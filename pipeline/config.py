@@ -21,12 +21,16 @@ from pydantic import (
     WrapValidator,
 )
 
-from pipeline.engines.base import Engine, Runtime as EngineRuntime
+from pipeline.embedders.base import Embedder
+from pipeline.engines.base import Engine, Sampling
+from pipeline.engines.base import Runtime as EngineRuntime
 from pipeline.engines.echo import Echo
 from pipeline.engines.openai import OpenAI
 from pipeline.engines.vllm import Vllm
 from pipeline.exporters.export import Export
+from pipeline.retrievers.base import Retriever
 from pipeline.stages.base import Stage
+from pipeline.stages.checks import Check
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.filter import Filter
@@ -153,10 +157,14 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
         raise ConfigError(_explain(error, (), Config)) from error
     for name in config.runtime.engines:
         if name not in config.recipe.engines:
-            raise ConfigError(f"runtime.engines.{name}: the recipe has no engine of that name{_nearest(name, config.recipe.engines)}")
+            raise ConfigError(
+                f"runtime.engines.{name}: the recipe has no engine of that name{_nearest(name, config.recipe.engines)}"
+            )
     for name in config.runtime.max_rejected:
         if name not in config.recipe.steps:
-            raise ConfigError(f"runtime.max_rejected.{name}: the recipe has no step of that name{_nearest(name, config.recipe.steps)}")
+            raise ConfigError(
+                f"runtime.max_rejected.{name}: the recipe has no step of that name{_nearest(name, config.recipe.steps)}"
+            )
     for name in config.recipe.engines:
         config.engine_runtime(name)
     return config
@@ -200,7 +208,9 @@ def _child(at: Any, key: str, where: str, *value: Any) -> Any:
 
 def _nearest(given: str, known: Any) -> str:
     near = difflib.get_close_matches(given, [str(key) for key in known], n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(map(str, known)))}" if known else ""
+    return (
+        f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(map(str, known)))}" if known else ""
+    )
 
 
 def _explain(error: ValidationError, above: tuple[str, ...], model: type[BaseModel]) -> str:
@@ -225,29 +235,18 @@ def _fault(fault: Any, above: tuple[str, ...], model: type[BaseModel]) -> str:
 
 
 def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
-    """The fields of the model at a location of an error, where that can be told; kinds stand in the location too."""
-    kinds = {kind: part for part in _all_models(model) if (kind := _kind_of(part))}
-    for key in reversed(location):
-        if key in kinds:
-            return sorted(kinds[key].model_fields)
-    named = {"recipe": Recipe, "runtime": Runtime}
-    last = named.get(str(location[-1]), None) if location else model
-    return sorted(last.model_fields) if last else []
+    """The fields that the model at a location of an error has; pydantic names the kinds of unions there too."""
+    known = _models_by_key()
+    inner = next((known[key] for key in reversed(location) if key in known), model)
+    return sorted(inner.model_fields)
 
 
-def _kind_of(model: type[BaseModel]) -> str | None:
-    field = model.model_fields.get("kind")
-    return str(field.default) if field else None
-
-
-def _all_models(model: type[BaseModel]) -> list[type[BaseModel]]:
-    """Every pydantic model below pipeline's, by subclass: enough for a suggestion."""
-    found: list[type[BaseModel]] = [model]
-    todo: list[type[BaseModel]] = [BaseModel]
+def _models_by_key() -> dict[str, type[BaseModel]]:
+    found: dict[str, type[BaseModel]] = {"recipe": Recipe, "runtime": Runtime, "sampling": Sampling}
+    todo: list[type[BaseModel]] = [Stage, Engine, Check, Retriever, Embedder]
     while todo:
-        for child in todo.pop().__subclasses__():
-            if child.__module__.startswith("pipeline."):
-                found.append(child)
-            if child.__module__.startswith(("pipeline.", "pydantic")):
-                todo.append(child)
+        model = todo.pop()
+        todo += model.__subclasses__()
+        if "kind" in model.model_fields:
+            found[str(model.model_fields["kind"].default)] = model
     return found

@@ -79,7 +79,9 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     file: Callable[[str], Path],
     content: Callable[[Path], str],
 ) -> Step:
-    inputs = {field: tuple(_read(name, field, given, above) for given in steps) for field, steps in stage.inputs().items()}
+    inputs = {
+        field: tuple(_read(name, field, given, above) for given in steps) for field, steps in stage.inputs().items()
+    }
     given = {field: _row_type(name, stage, field, steps) for field, steps in inputs.items()}
     files = {field: file(value) for field in stage.file_fields if (value := getattr(stage, field)) is not None}
     prompts = {wanted: prompt(wanted) for wanted in stage.prompt_names()}
@@ -100,7 +102,11 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
 def _fields(stage: Stage, files: Mapping[str, Path]) -> dict[str, Any]:
     """The stage's own fields: names of steps and files stand for something else, which counts in their place."""
     fields = stage.model_dump(mode="json")
-    return {name: value for name, value in fields.items() if name not in stage.takes and name not in files and name != "engine"}
+    return {
+        name: value
+        for name, value in fields.items()
+        if name not in stage.takes and name not in files and name != "engine"
+    }
 
 
 def _read(name: str, field: str, given: str, above: Mapping[str, Step]) -> Step:
@@ -117,7 +123,9 @@ def _row_type(name: str, stage: Stage, field: str, steps: Sequence[Step]) -> typ
         raise ConfigError(f"steps.{name}.{field}: names no step; it takes {wanted} rows")
     for step in steps:
         if not issubclass(step.row_type, takes):
-            raise ConfigError(f"steps.{name}.{field}: {step.name} gives {step.row_type.__name__} rows; {stage_kind(stage)} takes {wanted}")
+            raise ConfigError(
+                f"steps.{name}.{field}: {step.name} gives {step.row_type.__name__} rows; {stage_kind(stage)} takes {wanted}"
+            )
     if len({step.row_type for step in steps}) > 1:
         kinds = ", ".join(f"{step.name} gives {step.row_type.__name__}" for step in steps)
         raise ConfigError(f"steps.{name}.{field}: all of its steps must give the same rows, but {kinds}")
@@ -176,7 +184,11 @@ def _change(key: str, before: Any, after: Any, step: Step) -> str:
     if key.startswith(("prompt ", "content of ")):
         return f"{key} changed"
     if isinstance(before, dict) and isinstance(after, dict):
-        return ", ".join(_change(f"{key}.{name}", before.get(name), after.get(name), step) for name in sorted({*before, *after}) if before.get(name) != after.get(name))
+        return ", ".join(
+            _change(f"{key}.{name}", before.get(name), after.get(name), step)
+            for name in sorted({*before, *after})
+            if before.get(name) != after.get(name)
+        )
     old, new = (repr(value) if len(repr(value)) <= 40 else "…" for value in (before, after))
     return f"{key}: {old} → {new}"
 

@@ -23,8 +23,8 @@ class Line:
     rows: int | None
     began: float = field(default_factory=time.monotonic)
     told: float = 0.0
-    first: Stats = Stats()
-    so_far: Stats = Stats()
+    first: Stats = field(default_factory=Stats)
+    so_far: Stats = field(default_factory=Stats)
 
     def advance(self, so_far: Stats) -> None:
         if not self.so_far.rows_in:
@@ -128,13 +128,20 @@ class JsonLines:
 
 def _cells(one: Finished) -> tuple[str, ...]:
     stats = one.stats
-    reasons = ", ".join(f"{name} {count:,}" for name, count in sorted(stats.rejected.items(), key=lambda item: -item[1])[:3])
+    reasons = ", ".join(
+        f"{name} {count:,}" for name, count in sorted(stats.rejected.items(), key=lambda item: -item[1])[:3]
+    )
     seconds, how = ("", "reused") if one.seconds is None else (f"{one.seconds:.1f}", "run")
     return (one.step, f"{stats.rows_in:,}", f"{stats.rows_out:,}", f"{stats.rows_rejected:,}", seconds, how, reasons)
 
 
 def _aligned(row: tuple[str, ...], widths: Sequence[int]) -> str:
-    cells = [row[0].ljust(widths[0]), *(row[at].rjust(widths[at]) for at in range(1, 5)), row[5].ljust(widths[5]), row[6]]
+    cells = [
+        row[0].ljust(widths[0]),
+        *(row[at].rjust(widths[at]) for at in range(1, 5)),
+        row[5].ljust(widths[5]),
+        row[6],
+    ]
     return "  ".join(cells).rstrip()
 
 

@@ -175,12 +175,16 @@ def _check_body(body: str, variables: Sequence[str], where: str) -> None:
         raise PromptError(f"{where}: {cause}") from cause
     blocks = [block.name for block in tree.find_all(nodes.Block)]
     if wrong := [name for name in blocks if name not in _ROLES]:
-        raise PromptError(f"{where}: no role {wrong[0]!r}; blocks are {' and '.join(_ROLES)} (examples are front matter)")
+        raise PromptError(
+            f"{where}: no role {wrong[0]!r}; blocks are {' and '.join(_ROLES)} (examples are front matter)"
+        )
     if "user" not in blocks:
         raise PromptError(f"{where}: needs a block named user")
     used = meta.find_undeclared_variables(tree)
     if unknown := sorted(used - set(variables)):
-        raise PromptError(f"{where}: uses {{{{ {unknown[0]} }}}}, which its variables do not name; they are {', '.join(variables)}")
+        raise PromptError(
+            f"{where}: uses {{{{ {unknown[0]} }}}}, which its variables do not name; they are {', '.join(variables)}"
+        )
 
 
 def _check_examples(prompt: Prompt, where: str) -> None:

@@ -4,13 +4,11 @@ Steps that need no model run as soon as what they read is there. Steps that ask 
 else can run, and then answered in one go, so that a model is loaded once.
 """
 
-import fcntl
 import os
 import re
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,12 +17,11 @@ import ray
 
 from pipeline import __version__, work
 from pipeline.config import Config
-from pipeline.engines.base import Engine, EngineError, MissingExtra
+from pipeline.engines.base import EngineError, MissingExtra
 from pipeline.engines.vllm import Vllm, VllmRuntime, answer
 from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, StageError, TableStage
-from pipeline.stages.generate import Generate
-from pipeline.store import Dataset, Stats, StoreError
+from pipeline.store import Dataset, Stats, StoreError, lock
 from pipeline.work import Job
 
 LOGICAL_CPUS = 8
@@ -59,7 +56,7 @@ class Build:
 
         Raises BudgetError, EngineError, StageError or StoreError; what was committed stays, and the next run goes on.
         """
-        with _lock(self.folder):
+        with lock(self.folder):
             todo = [step for step in self.steps if not step.artifact(self.folder).is_committed]
             for step in self.steps:
                 if step not in todo:
@@ -104,7 +101,9 @@ class Build:
         stats: Stats = _result(running)
         return stats
 
-    def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float, window: int | None) -> Stats:
+    def _parts(
+        self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float, window: int | None
+    ) -> Stats:
         """Make all parts, a bounded number at a time, and return their sum."""
         total = Stats()
         for stats in _each(make, job, range(len(job.paths)), share, window):
@@ -154,7 +153,10 @@ class Build:
             "step": step.name,
             "fingerprint": step.fingerprint,
             "identity": dict(step.identity),
-            "inputs": {field: [given.artifact(self.folder).folder.name for given in steps] for field, steps in step.inputs.items()},
+            "inputs": {
+                field: [given.artifact(self.folder).folder.name for given in steps]
+                for field, steps in step.inputs.items()
+            },
             "rows": step.row_type.__name__,
             "seconds": round(seconds, 3),
             "pairmill": __version__,
@@ -192,7 +194,9 @@ def _over_budget(step: Step, total: Stats, allowed: float) -> str:
     )
 
 
-def _answered(engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[str, Stats]]:
+def _answered(
+    engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]
+) -> Iterator[tuple[str, Stats]]:
     if not parts:
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
@@ -229,7 +233,14 @@ class _Commit:
         for origin, rows in by_part.items():
             name, _, number = origin.rpartition("/")
             stats = work.commit_columns(self.jobs[name], int(number), rows)
-            committed.append({"job": name, "rows": len(rows), "prompt_tokens": stats.prompt_tokens, "output_tokens": stats.output_tokens})
+            committed.append(
+                {
+                    "job": name,
+                    "rows": len(rows),
+                    "prompt_tokens": stats.prompt_tokens,
+                    "output_tokens": stats.output_tokens,
+                }
+            )
         return pa.Table.from_pylist(committed)
 
 
@@ -260,7 +271,9 @@ def _result(reference: Any) -> Any:
         raise
 
 
-def _each(make: Callable[[Job, int], Stats], job: Job, numbers: Iterable[int], share: float, window: int | None) -> Iterator[Stats]:
+def _each(
+    make: Callable[[Job, int], Stats], job: Job, numbers: Iterable[int], share: float, window: int | None
+) -> Iterator[Stats]:
     """The results of all parts as they come, with a bounded number in flight."""
     at_once = window or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
     task, payload = _submit(make, share), ray.put(job)
@@ -297,26 +310,3 @@ def _ray(config: Config) -> Iterator[float]:
         yield share
     finally:
         ray.shutdown()
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Hold the build; another run of it on this machine is told so at once. The kernel frees it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as cause:
-        raise StoreError(f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can") from cause
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise StoreError(f"{folder}: in use by {holder}; wait until it ends or stop it") from cause
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-        with suppress(OSError):
-            file.truncate(0)

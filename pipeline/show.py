@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from pipeline.store import Artifact, StoreError
 
-WIDTH = 400
+WIDTH = 200
+LISTED = 20
 
 
 def find(build: str, step: str, root: Path) -> Artifact:
@@ -50,8 +51,9 @@ def sample(artifact: Artifact, count: int, *, rejects: bool) -> Iterator[dict[st
 
 def told(row: dict[str, Any]) -> str:
     """A row as lines, long texts cut; nothing in it can move the cursor or colour the screen."""
-    width = max(map(len, row))
-    return "\n".join(f"  {name:<{width}}  {_plain(value)}" for name, value in row.items() if value not in (None, [], ""))
+    shown = {name: value for name, value in row.items() if value not in (None, [], "") and not name.endswith("_ids")}
+    width = max(map(len, shown))
+    return "\n".join(f"  {name:<{width}}  {_plain(value)}" for name, value in shown.items())
 
 
 def as_json(row: dict[str, Any]) -> str:
@@ -61,10 +63,14 @@ def as_json(row: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    if isinstance(value, list):
-        return "".join(f"\n    {number}. {_plain(item)}" for number, item in enumerate(value[:20], start=1))
+    if isinstance(value, float):
+        return f"{value:.4g}"
     if isinstance(value, tuple):
         return "=".join(map(_plain, value))
+    if isinstance(value, list) and isinstance(value[0], str):
+        return "".join(f"\n    {number}. {_plain(item)}" for number, item in enumerate(value[:LISTED], start=1))
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value[:LISTED]))
     text = "".join(letter if letter.isprintable() else " " for letter in str(value))
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
 
@@ -72,7 +78,9 @@ def _plain(value: Any) -> str:
 def status_lines(build: str, root: Path) -> Iterator[str]:
     """One line for each artifact of a build, the oldest first."""
     folder = _folder(build, root)
-    artifacts = sorted((path for path in folder.iterdir() if (path / "rows").is_dir()), key=lambda path: path.stat().st_mtime)
+    artifacts = sorted(
+        (path for path in folder.iterdir() if (path / "rows").is_dir()), key=lambda path: path.stat().st_mtime
+    )
     width = max((len(path.name) for path in artifacts), default=0)
     for path in artifacts:
         artifact = Artifact(path)

@@ -11,14 +11,16 @@ Every file appears whole or not at all: it is written beside its place under a n
 rejects come before its rows, so a part with rows has its rejects too.
 """
 
+import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
+import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -87,7 +89,9 @@ class Artifact:
             manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
             Stats(**manifest["stats"])
         except (OSError, ValueError, TypeError, KeyError) as cause:
-            raise StoreError(f"{path}: no readable manifest ({cause}); remove the folder to have it made again") from cause
+            raise StoreError(
+                f"{path}: no readable manifest ({cause}); remove the folder to have it made again"
+            ) from cause
         return manifest
 
     def stats(self) -> Stats:
@@ -168,6 +172,31 @@ class Dataset:
         return sum(artifact.stats().rows_out for artifact in self.artifacts)
 
 
+@contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold the build; another run of it on this machine is told so at once. The kernel frees it however the process ends."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as cause:
+        raise StoreError(
+            f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can"
+        ) from cause
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise StoreError(f"{folder}: in use by {holder}; wait until it ends or stop it") from cause
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+        with suppress(OSError):
+            file.truncate(0)
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write one Parquet file, whole or not at all."""
     with _placed(path) as beside:
@@ -191,13 +220,15 @@ class _placed:  # noqa: N801 - reads as a verb where it is used
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
-            raise StoreError(f"{self.path.parent}: cannot be made ({cause.strerror}); set runtime.root elsewhere") from cause
+            raise StoreError(
+                f"{self.path.parent}: cannot be made ({cause.strerror}); set runtime.root elsewhere"
+            ) from cause
         return self.beside
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             try:
-                os.replace(self.beside, self.path)
+                self.beside.replace(self.path)
             except OSError as cause:
                 self.beside.unlink(missing_ok=True)
                 raise StoreError(f"{self.path}: cannot be written ({cause.strerror})") from cause

@@ -74,7 +74,8 @@ def _mapped(job: Job) -> Batch:
     if isinstance(stage, RowStage):
         return lambda given: chain.from_iterable(map(stage.rows, given))
     assert isinstance(stage, ActorStage)
-    return _opened(job, stage.open)
+    batch: Batch = _opened(job, stage.open)
+    return batch
 
 
 _OPEN: dict[Path, Any] = {}
@@ -185,7 +186,9 @@ def assemble(job: Job, number: int) -> Stats:
     wanted = [one.request.request_id for one in asked(job, number)]
     missing = sum(request_id not in replies for request_id in wanted)
     if missing:
-        raise EngineError(f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them")
+        raise EngineError(
+            f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them"
+        )
     table = to_table(Generation, (replies[request_id] for request_id in wanted))
     stats = Stats(len(wanted), len(wanted), {}, _total(table, "prompt_tokens"), _total(table, "output_tokens"))
     job.artifact.write_part(number, table, [], stats)

@@ -92,12 +92,16 @@ def test_a_document_of_too_few_words_is_rejected(text: str) -> None:
 
 
 def test_a_passage_carries_title_language_and_an_id_of_its_own() -> None:
-    first, second = cut(Chunk(input="docs", words=2, stride=2, min_words=1), Document("d", "the the the the", "T", "sw"))[0]
+    first, second = cut(
+        Chunk(input="docs", words=2, stride=2, min_words=1), Document("d", "the the the the", "T", "sw")
+    )[0]
     assert (first.text, first.title, first.language, first.doc_id) == (second.text, "T", "sw", "d")
     assert first.passage_id != second.passage_id
 
 
-@pytest.mark.parametrize("fields", [{"words": 5, "stride": 6, "min_words": 0}, {"words": 5, "stride": 5, "min_words": 6}, {"words": 0}])
+@pytest.mark.parametrize(
+    "fields", [{"words": 5, "stride": 6, "min_words": 0}, {"words": 5, "stride": 5, "min_words": 6}, {"words": 0}]
+)
 def test_windows_that_would_lose_words_are_refused(fields: dict[str, int]) -> None:
     with pytest.raises(ValidationError):
         Chunk(input="docs", **fields)

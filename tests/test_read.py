@@ -110,7 +110,13 @@ def test_a_missing_text_names_the_key_and_what_is_there(tmp_path: Path) -> None:
 
 def test_a_detail_stays_short_whatever_the_line_holds(tmp_path: Path) -> None:
     huge = "x" * 1_000_000
-    lines = [{huge: 1}, {"text": [huge]}, {"text": ENGLISH, "id": huge}, {"text": ENGLISH, "id": {huge: huge}}, b"[" + huge.encode()]
+    lines = [
+        {huge: 1},
+        {"text": [huge]},
+        {"text": ENGLISH, "id": huge},
+        {"text": ENGLISH, "id": {huge: huge}},
+        b"[" + huge.encode(),
+    ]
     assert all(len(row.detail) <= 500 for row in read_lines(tmp_path, *lines))
 
 
@@ -204,18 +210,26 @@ def test_parquet_gives_the_same_documents_and_rejects_as_json_lines(tmp_path: Pa
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "docs.parquet", row_group_size=2)
     found = read(ReadParquet(path="x"), tmp_path / "docs.parquet")
     assert [row for row in found if isinstance(row, Document)] == read_lines(tmp_path, rows[0], rows[3])
-    assert reasons(found) == [("docs.parquet:1", "no_text"), ("docs.parquet:2", "empty_text"), ("docs.parquet:4", "duplicate_id")]
+    assert reasons(found) == [
+        ("docs.parquet:1", "no_text"),
+        ("docs.parquet:2", "empty_text"),
+        ("docs.parquet:4", "duplicate_id"),
+    ]
 
 
 def test_a_parquet_string_that_is_no_utf8_costs_its_row_alone(tmp_path: Path) -> None:
-    texts = pa.array([b"caf\xe9" if n == 300 else f"text {n}".encode() for n in range(600)], pa.binary()).view(pa.string())
+    texts = pa.array([b"caf\xe9" if n == 300 else f"text {n}".encode() for n in range(600)], pa.binary()).view(
+        pa.string()
+    )
     pq.write_table(pa.table({"text": texts}), tmp_path / "docs.parquet")
     rows = read(ReadParquet(path="x", language="en"), tmp_path / "docs.parquet")
     assert len(rows) == 600
     assert reasons(rows) == [("docs.parquet:300", "invalid_utf8")]
 
 
-@pytest.mark.parametrize("fields", [{}, {"text_field": "body", "id_field": "key"}, {"text_field": "body", "title_field": "head"}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"text_field": "body", "id_field": "key"}, {"text_field": "body", "title_field": "head"}]
+)
 def test_a_missing_column_is_named_with_those_there_are(tmp_path: Path, fields: dict[str, str]) -> None:
     pq.write_table(pa.table({"body": [ENGLISH], "n": [1]}), tmp_path / "docs.parquet")
     with pytest.raises(StageError, match=r"docs\.parquet: no column '(text|key|head)'; it has body, n"):
@@ -246,7 +260,11 @@ def test_a_local_folder_is_read_through_datasets(
     folder = tmp_path / "docs"
     folder.mkdir()
     table = pa.table({"id": ["a", "b", "c"], "text": [ENGLISH, "  ", SWAHILI]})
-    write = {"parquet": pq.write_table, "csv": pc.write_csv, "jsonl": lambda t, p: t.to_pandas().to_json(p, orient="records", lines=True)}
+    write = {
+        "parquet": pq.write_table,
+        "csv": pc.write_csv,
+        "jsonl": lambda t, p: t.to_pandas().to_json(p, orient="records", lines=True),
+    }
     write[suffix](table, folder / f"docs.{suffix}")
     rows = read(ReadHF(path="docs", streaming=streaming), folder)
     assert ids(rows) == ["a", "docs:1", "c"]
@@ -275,13 +293,17 @@ def test_a_name_on_the_hub_without_a_commit_is_refused(revision: str | None) -> 
         ReadHF(name="org/docs", revision=revision)
 
 
-@pytest.mark.parametrize("fields", [{}, {"name": "org/docs", "revision": COMMIT, "path": "x"}, {"path": "x", "revision": COMMIT}])
+@pytest.mark.parametrize(
+    "fields", [{}, {"name": "org/docs", "revision": COMMIT, "path": "x"}, {"path": "x", "revision": COMMIT}]
+)
 def test_read_hf_has_one_source(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         ReadHF(**fields)
 
 
-def test_without_the_hub_the_data_set_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_the_hub_the_data_set_is_named_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     stage = ReadHF(name="org/docs", revision=COMMIT)
@@ -310,7 +332,9 @@ def test_pairs_without_ids_share_the_id_of_a_positive_and_have_their_own(tmp_pat
 
 
 def test_one_tag_holds_for_both_sides(tmp_path: Path) -> None:
-    (pair,) = read_pairs(tmp_path, {"query": "2", "positive": "3", "query_language": "fr"}, language="en", task="similarity")
+    (pair,) = read_pairs(
+        tmp_path, {"query": "2", "positive": "3", "query_language": "fr"}, language="en", task="similarity"
+    )
     assert (pair.task, pair.query_language, pair.positive_language) == ("similarity", "en", "en")
 
 
@@ -340,7 +364,12 @@ def test_pairs_come_from_parquet_too(tmp_path: Path) -> None:
     assert reasons([reject]) == [("pairs.parquet:1", "no_query")]
 
 
-@given(st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=1) | st.integers(0, 400).map(str), max_size=60), max_size=25))
+@given(
+    st.lists(
+        st.lists(st.text(st.characters(codec="utf-8"), max_size=1) | st.integers(0, 400).map(str), max_size=60),
+        max_size=25,
+    )
+)
 def test_seen_ids_agree_with_a_set(batches: list[list[str]]) -> None:
     seen, expected = SeenIds(), set[str]()
     for batch in batches:
@@ -356,7 +385,7 @@ def test_seen_ids_keep_few_runs_of_eight_bytes_an_id() -> None:
     seen = SeenIds()
     for start in range(0, 20_000, 7):
         seen.add([str(number) for number in range(start, start + 7)])
-    runs = seen._runs  # noqa: SLF001 - its memory is what it promises
+    runs = seen._runs
     assert sum(run.nbytes for run in runs) == 8 * len(seen)
     assert len(runs) < 16
 

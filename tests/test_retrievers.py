@@ -199,7 +199,7 @@ def test_a_corpus_of_several_segments_ranks_as_one_of_a_single_segment(tmp_path,
     one = indexed(tmp_path / "one", Tantivy(), rows)
     monkeypatch.setattr(tantivy, "_HEAP", 15_000_000)
     several = indexed(tmp_path / "several", Tantivy(), rows)
-    assert Tantivy().open(several)._index("en").searcher.num_segments > 1  # noqa: SLF001
+    assert Tantivy().open(several)._index("en").searcher.num_segments > 1
     query = "cat 2 77x7"
     for k in (1, 10, 100):
         assert search(one, Tantivy(), query, k=k) == search(several, Tantivy(), query, k=k)
@@ -225,7 +225,7 @@ class SegmentsTheOtherWayRound:
 
 def test_equal_scores_at_the_last_rank_do_not_depend_on_the_order_of_segments(tmp_path):
     folder = indexed(tmp_path, Tantivy(), passages(["a cat cat"] * 3 + ["the same cat"] * 200))
-    index = Tantivy().open(folder)._index("en")  # noqa: SLF001
+    index = Tantivy().open(folder)._index("en")
     expected = [index.search("cat", k) for k in (1, 2, 10, 203, 300)]
     index.searcher = SegmentsTheOtherWayRound(index.searcher)
     assert [index.search("cat", k) for k in (1, 2, 10, 203, 300)] == expected

@@ -65,7 +65,9 @@ def limits(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(st.lists(st.integers(0, 60), unique=True), limits(), st.integers(0, 3), st.data())
-def test_neither_order_nor_parts_change_a_sample(numbers: list[int], fields: dict[str, Any], seed: int, data: st.DataObject) -> None:
+def test_neither_order_nor_parts_change_a_sample(
+    numbers: list[int], fields: dict[str, Any], seed: int, data: st.DataObject
+) -> None:
     shuffled = data.draw(st.permutations(numbers))
     middle = data.draw(st.integers(0, len(numbers)))
     parts = [documents(shuffled[:middle]), documents(shuffled[middle:])]
@@ -82,7 +84,9 @@ def test_with_more_data_a_row_enters_only_in_the_place_of_another(old: set[int],
 
 
 @given(st.sets(st.integers(0, 60)), limits())
-def test_a_sample_keeps_as_many_rows_as_it_may_and_rejects_the_others(numbers: set[int], fields: dict[str, Any]) -> None:
+def test_a_sample_keeps_as_many_rows_as_it_may_and_rejects_the_others(
+    numbers: set[int], fields: dict[str, Any]
+) -> None:
     rows = sample([documents(sorted(numbers))], **fields)
     found = by_language({row.row_id for row in rows if isinstance(row, Document)})
     there = by_language({f"d{number}" for number in numbers})
@@ -152,5 +156,5 @@ def test_the_scores_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
     lowest = _Lowest(100)
     for start in range(0, 100_000, 1_000):
         lowest.add(np.arange(start + 1_000, start, -1, dtype=np.uint64))
-        assert sum(len(scores) for scores in lowest._kept) <= 11_200  # noqa: SLF001 - its memory is what it promises
+        assert sum(len(scores) for scores in lowest._kept) <= 11_200
     assert lowest.threshold() == 100

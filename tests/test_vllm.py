@@ -15,7 +15,13 @@ import yaml
 from pipeline.engines import bundled
 from pipeline.shipped import root
 
-WRITER = {"kind": "vllm", "model": bundled.NAME, "max_model_len": 1024, "dtype": "bfloat16", "sampling": {"temperature": 0.3, "max_tokens": 48}}
+WRITER = {
+    "kind": "vllm",
+    "model": bundled.NAME,
+    "max_model_len": 1024,
+    "dtype": "bfloat16",
+    "sampling": {"temperature": 0.3, "max_tokens": 48},
+}
 
 
 def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -> tuple[int, str, str]:
@@ -85,7 +91,11 @@ def test_a_model_that_cannot_be_loaded_is_one_message(tmp_path: Path, content: s
     model.mkdir()
     if content:
         (model / "config.json").write_text(content)
-    code, out, err = run(tmp_path, [{"text": "Bread rises because yeast makes gas, and the dough holds it."}], {**WRITER, "model": str(model)})
+    code, out, err = run(
+        tmp_path,
+        [{"text": "Bread rises because yeast makes gas, and the dough holds it."}],
+        {**WRITER, "model": str(model)},
+    )
     assert code == 4
     assert str(model) in err
     assert "Traceback" not in out + err

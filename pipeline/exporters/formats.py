@@ -17,12 +17,14 @@ def tuples(examples: pa.Table, negatives: int) -> pa.Table:
 
 
 def sentence_transformers(examples: pa.Table, negatives: int) -> pa.Table:
-    """anchor, positive, negative_1 … negative_N, the order that sentence-transformers reads.
+    r"""anchor, positive, negative_1 … negative_N, the order that sentence-transformers reads.
 
     It takes the first column for the anchor whatever its name, so there is no instruction column: the anchor is the
-    instructed query, byte for byte as Qwen3-Embedding is asked ("Instruct: …\\nQuery:…", no blank after the colon).
+    instructed query, byte for byte as Qwen3-Embedding is asked ("Instruct: …\nQuery:…", no blank after the colon).
     """
-    anchor = pc.binary_join_element_wise("Instruct: ", examples.column("instruction"), "\nQuery:", examples.column("query"), "")
+    anchor = pc.binary_join_element_wise(
+        "Instruct: ", examples.column("instruction"), "\nQuery:", examples.column("query"), ""
+    )
     return _with_negatives({"anchor": anchor, "positive": examples.column("positive")}, examples, negatives)
 
 

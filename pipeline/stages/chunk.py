@@ -39,7 +39,9 @@ class Chunk(RowStage):
     @model_validator(mode="after")
     def _loses_no_word(self) -> "Chunk":
         if self.stride > self.words:
-            raise ValueError(f"stride must be at most words ({self.words}), got {self.stride}: words between windows would be lost")
+            raise ValueError(
+                f"stride must be at most words ({self.words}), got {self.stride}: words between windows would be lost"
+            )
         if self.min_words > self.words:
             raise ValueError(f"min_words must be at most words ({self.words}), got {self.min_words}")
         return self

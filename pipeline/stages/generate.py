@@ -65,7 +65,9 @@ class Generate(MappedStage):
     input: Inputs
     prompt: str
     engine: str
-    language: Annotated[Literal["same"] | Annotated[tuple[str, ...], Field(min_length=1)], BeforeValidator(_as_list)] = "same"
+    language: Annotated[
+        Literal["same"] | Annotated[tuple[str, ...], Field(min_length=1)], BeforeValidator(_as_list)
+    ] = "same"
     facets: dict[str, Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_as_list)]] = {}
     seed: int = 0
 

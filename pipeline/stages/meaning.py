@@ -257,8 +257,8 @@ def _above_mean(counts: Counter[int], deviations: float) -> int:
     """The value that many standard deviations above the mean."""
     values = np.fromiter(counts.keys(), float)
     weights = np.fromiter(counts.values(), float)
-    mean = np.average(values, weights=weights)
-    return round(mean + deviations * math.sqrt(np.average((values - mean) ** 2, weights=weights)))
+    mean = float(np.average(values, weights=weights))
+    return round(mean + deviations * math.sqrt(float(np.average((values - mean) ** 2, weights=weights))))
 
 
 def _group(row: Mapping[str, Any]) -> Group:

@@ -26,7 +26,7 @@ _CONTROL = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 _REFUSED_BY_CLD2 = regex.compile(r"[\p{Cc}\p{Cn}\p{Co}\p{Cs}]")
 
 
-class Unfit(Exception):  # noqa: N818 - a row's lot, not an error of the program
+class Unfit(Exception):
     """Why a row is rejected: a reason to count by and a detail to read."""
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -52,7 +52,12 @@ class ReadHF(DocumentReader):
         try:
             for number, values in enumerate(self._open(context, source)):
                 yield Line(f"{self.name or context.files['path'].name}:{number}", values)
-        except (OSError, ValueError, RuntimeError, DatasetsError) as cause:  # RuntimeError: it holds code, which is not run
+        except (
+            OSError,
+            ValueError,
+            RuntimeError,
+            DatasetsError,
+        ) as cause:  # RuntimeError: it holds code, which is not run
             raise StageError(f"{source}: `datasets` could not read it ({cause}); {self._way_out()}") from cause
 
     def _open(self, context: Context, source: str) -> Any:

@@ -57,7 +57,9 @@ class Columns:
         there = list(there)
         for column in self.required:
             if column not in there:
-                raise StageError(f"{where}: no column {column!r}; it has {', '.join(there)}. Name one of them in the step")
+                raise StageError(
+                    f"{where}: no column {column!r}; it has {', '.join(there)}. Name one of them in the step"
+                )
         return [column for column in dict.fromkeys((*self.required, *self.optional)) if column in there]
 
 
@@ -71,7 +73,9 @@ def data_files(path: Path, suffixes: tuple[str, ...]) -> list[DataFile]:
     found = [file for file in path.rglob("*") if file.name.endswith(suffixes) and file.is_file()]
     shown = [file for file in found if not any(part.startswith(".") for part in file.relative_to(path).parts)]
     if not shown:
-        raise StageError(f"{path}: no file there; give a file, or a folder with files that end in {', '.join(suffixes)}")
+        raise StageError(
+            f"{path}: no file there; give a file, or a folder with files that end in {', '.join(suffixes)}"
+        )
     return sorted((DataFile(_name(file, path), file) for file in shown), key=lambda file: file.name)
 
 

@@ -76,7 +76,10 @@ class Sample(ActorStage):
         overall = _Lowest(self.n)
         for kept in lowest.values():
             overall.add(kept.scores())
-        thresholds = {"overall": overall.threshold(), "languages": {tag: kept.threshold() for tag, kept in lowest.items()}}
+        thresholds = {
+            "overall": overall.threshold(),
+            "languages": {tag: kept.threshold() for tag, kept in lowest.items()},
+        }
         write_bytes(context.folder / _THRESHOLDS, json.dumps(thresholds, sort_keys=True).encode())
 
     def open(self, context: Context) -> Batch:
