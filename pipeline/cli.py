@@ -22,6 +22,7 @@ from pipeline import __version__
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.plan import Step
+    from pipeline.runner import Watcher
 
 app = typer.Typer(
     name="pairmill",
@@ -76,31 +77,39 @@ def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typ
                 f"{line['step']:<{widths[0]}}  {line['stage']:<{widths[1]}}  {line['rows']:>{widths[2]}}  {line['state']}"
                 + (f": {line['why']}" if line["why"] else "")
             )
-        asks = [line["requests"] for line in lines if line["requests"] is not None]
-        unknown = any(line["requests"] is None and line["stage"] == "generate" for line in lines)
-        typer.echo(
-            f"\nRequests to a model: {'at most ' if asks else ''}{sum(asks):,}{' and what is not known before its input is made' if unknown else ''}"
-        )
+        typer.echo(f"\n{_cost(lines)}")
 
 
 def _planned(step: "Step", build: Path) -> dict[str, Any]:
     from pipeline.plan import most_rows, stage_kind, why_stale
 
     artifact = step.artifact(build)
-    rows = most_rows(step, build)
-    parts = len(artifact.part_numbers())
-    state = "reuse" if artifact.is_committed else "resume" if parts else "run"
-    why = "" if artifact.is_committed else f"{parts} parts are there" if parts else why_stale(step, build)
+    rows, there = most_rows(step, build), artifact.rows_there()
     said = "?" if rows is None else f"{rows:,}" if artifact.is_committed else f"≤{rows:,}"
-    requests = (0 if artifact.is_committed else rows) if step.engine else 0
-    return {
-        "step": step.name,
-        "stage": stage_kind(step.stage),
-        "rows": said,
-        "state": state,
-        "why": why,
-        "requests": requests,
-    }
+    line = {"step": step.name, "stage": stage_kind(step.stage), "rows": said, "state": "reuse", "why": ""}
+    if not artifact.is_committed:
+        line |= (
+            {"state": "resume", "why": f"{there:,} rows are there"}
+            if there
+            else {"state": "run", "why": why_stale(step, build)}
+        )
+    if not step.engine:
+        return {**line, "requests": 0, "output_tokens": 0}
+    requests = 0 if artifact.is_committed else None if rows is None else max(0, rows - there)
+    return {**line, "requests": requests, "output_tokens": (requests or 0) * step.engine.sampling.max_tokens}
+
+
+def _cost(lines: list[dict[str, Any]]) -> str:
+    """What the plan would ask of models, as far as it is bounded."""
+    requests = sum(line["requests"] or 0 for line in lines)
+    tokens = sum(line["output_tokens"] for line in lines)
+    unknown = [line["step"] for line in lines if line["requests"] is None]
+    said = (
+        f"To ask of models: at most {requests:,} requests and {tokens:,} tokens written"
+        if requests
+        else "Nothing to ask of models"
+    )
+    return f"{said}; besides, {', '.join(unknown)}, whose rows nothing bounds yet" if unknown else said
 
 
 @app.command(epilog="Example: pairmill run configs/quickstart.yaml --set steps.corpus.path=my.jsonl")
@@ -112,30 +121,39 @@ def run(
 ) -> None:
     """Build the data set: what is committed is reused, the rest is made."""
     with _mistakes():
-        loaded, steps = _load(config, changes)
+        loaded, steps = _load(config, changes, remember=True)
         folder = _build_folder(loaded)
         from pipeline.progress import JsonLines, Progress
-        from pipeline.runner import Build
 
-        with _chatter_to(folder) as (out, log):
+        with _chatter_to(folder) as (out, err, log):
             watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
-            if isinstance(watcher, Progress) and not quiet:
+            if not (as_json or quiet):
                 print(f"Ray's and the engine's own messages go to {log}", file=out)
-            try:
-                Build(loaded, steps, folder, watcher).run()
-            except Exception as error:
-                if not _is_known(error):
-                    traceback.print_exc()  # to the log, where our standard error goes for now
-                    print(f"pairmill: {type(error).__name__}: the fault is ours; its trace is in {log}", file=out)
-                    raise typer.Exit(1) from error
-                raise
-            except KeyboardInterrupt:
-                print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=out)
-                raise typer.Exit(130) from None
+            _run(loaded, steps, folder, watcher, err, log)
             if isinstance(watcher, Progress):
                 print(f"\n{watcher.table()}", file=out)
                 for release in _releases(steps, folder):
                     print(f"\nThe release is in {release}", file=out)
+
+
+def _run(  # noqa: PLR0913 - what a run needs of the command line
+    config: "Config", steps: "list[Step]", folder: Path, watcher: "Watcher", err: TextIO, log: Path
+) -> None:
+    """Run the steps; how it may end otherwise is told on `err`."""
+    from pipeline.runner import Build
+
+    try:
+        Build(config, steps, folder, watcher).run()
+    except KeyboardInterrupt:
+        print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=err)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        traceback.print_exc()  # to the log, where our standard error goes for now
+        if (code := _exit_code(error)) is None:
+            print(f"\npairmill: {type(error).__name__}: the fault is ours; its trace is in {log}", file=err)
+            raise typer.Exit(1) from error
+        print(f"\npairmill: {error}\n(all messages are in {log})", file=err)
+        raise typer.Exit(code) from None
 
 
 def _releases(steps: "list[Step]", folder: Path) -> list[Path]:
@@ -176,19 +194,26 @@ def status(
             typer.echo(line)
 
 
-def _load(given: str, changes: list[str]) -> "tuple[Config, list[Step]]":
-    from pipeline import config, digest, prompts, shipped
+def _load(given: str, changes: list[str], *, remember: bool = False) -> "tuple[Config, list[Step]]":
+    """The config and its plan; `remember` keeps the digests of the files that it read."""
+    from pipeline import config, contents, prompts, shipped
     from pipeline.plan import plan as plan_steps
 
     path = shipped.find_config(given)
     loaded = config.load(path, changes)
-    folders = shipped.prompt_folders()
-    steps = plan_steps(
-        loaded.recipe,
-        prompt=lambda name: prompts.load(name, folders),
-        file=lambda name: shipped.find_file(name, path),
-        content=digest.digest_path,
-    )
+    folders = shipped.prompt_folders(path)
+    content = contents.Contents(_build_folder(loaded))
+    try:
+        steps = plan_steps(
+            loaded.recipe,
+            prompt=lambda name: prompts.load(name, folders),
+            file=lambda name: shipped.find_file(name, path),
+            content=content,
+        )
+    except OSError as cause:
+        raise config.ConfigError(f"{cause.filename}: cannot be read ({cause.strerror})") from cause
+    if remember:
+        content.save()
     return loaded, steps
 
 
@@ -197,8 +222,8 @@ def _build_folder(config: "Config") -> Path:
 
 
 @contextmanager
-def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, Path]]:
-    """Send all that is printed, by libraries and their processes too, to a log file; give the real output to us."""
+def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, TextIO, Path]]:
+    """Send all that is printed, by libraries and their processes too, to a log file; give us the real out and err."""
     from pipeline.store import StoreError
 
     log = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
@@ -212,17 +237,21 @@ def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, Path]]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2)}
-    with file, os.fdopen(os.dup(1), "w", encoding="utf-8", errors="replace", buffering=1) as out:
+    with file, _line_by_line(os.dup(1)) as out, _line_by_line(os.dup(2)) as err:
         try:
             for number in kept:
                 os.dup2(file.fileno(), number)
-            yield out, log
+            yield out, err, log
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
             for number, saved in kept.items():
                 os.dup2(saved, number)
                 os.close(saved)
+
+
+def _line_by_line(number: int) -> TextIO:
+    return os.fdopen(number, "w", encoding="utf-8", errors="replace", buffering=1)
 
 
 EXIT_CODES = {
@@ -237,8 +266,9 @@ EXIT_CODES = {
 """By name, since the modules of some import what is slow to import."""
 
 
-def _is_known(error: Exception) -> bool:
-    return type(error).__name__ in EXIT_CODES
+def _exit_code(error: Exception) -> int | None:
+    """The code of an error that is a user's to mend, else None."""
+    return next((EXIT_CODES[kind.__name__] for kind in type(error).__mro__ if kind.__name__ in EXIT_CODES), None)
 
 
 @contextmanager
@@ -247,7 +277,8 @@ def _mistakes() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_known(error):
+        code = _exit_code(error)
+        if code is None:
             raise
         typer.echo(f"pairmill: {error}", err=True)
-        raise typer.Exit(EXIT_CODES[type(error).__name__]) from None
+        raise typer.Exit(code) from None

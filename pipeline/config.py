@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -83,6 +84,12 @@ class ConfigError(ValueError):
     """A config that cannot be run; the message names the key, the value and the way out."""
 
 
+def _a_folder(root: str) -> str:
+    if "://" in root:
+        raise ValueError(f"{root} is no folder; object stores are not supported yet")
+    return root
+
+
 class Recipe(BaseModel):
     """What the data are. Steps read only steps above them."""
 
@@ -96,15 +103,16 @@ class Recipe(BaseModel):
 class Runtime(BaseModel):
     """Where and how fast. None of it is part of a fingerprint.
 
-    `root` is the folder of all outputs. `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
+    `root` is the folder of all outputs, on this machine or a file system that all machines share. `cpus` is how many to use
+    of those here (None: all). `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
     or an address. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
-    stops: one number, or one by step, with the steps' own defaults elsewhere.
+    stops, by step, with the steps' own defaults elsewhere.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    root: str = "outputs"
+    root: Annotated[str, AfterValidator(_a_folder)] = "outputs"
     ray: Literal["auto", "local"] | Annotated[str, StringConstraints(pattern=r"^(ray://)?[\w.\-\[\]:]+:\d+$")] = "auto"
     cpus: PositiveInt | None = None
     part_rows: PositiveInt = 2000
@@ -131,13 +139,23 @@ class Config(BaseModel):
             raise ConfigError(_explain(error, ("runtime", "engines", name), engine.runtime_type)) from error
 
 
+class _OnceLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice: of two steps of one name the first would be gone without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path, changes: Sequence[str] = ()) -> Config:
     """The config in a YAML file, with `--set` changes applied (`steps.pairs.min_words=5`).
 
     Raises ConfigError, one line for each fault.
     """
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = yaml.load(path.read_text("utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
     except OSError as cause:
         raise ConfigError(f"{path}: cannot be read ({cause.strerror})") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
@@ -179,7 +197,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         keys = ["recipe", *keys]
     at: Any = raw
     for depth, key in enumerate(keys[:-1]):
-        if isinstance(at, dict) and key not in at and keys[0] == "runtime":
+        if isinstance(at, dict) and at.get(key) is None and (keys[0] == "runtime" or depth > 2):
             at[key] = {}
         at = _child(at, key, ".".join(keys[: depth + 1]))
     try:

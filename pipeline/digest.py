@@ -7,7 +7,7 @@ than one spelling in JSON (sets, NaN, objects, keys that are no strings) raises 
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -34,13 +34,18 @@ def draw(count: int, *values: object) -> int:
     return int(digest(*values), 16) % count
 
 
-def digest_path(path: Path) -> str:
-    """The digest of a file's bytes, or of a folder's files with their relative names (hidden files apart)."""
+def digest_file(path: Path) -> str:
+    """The digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
+
+
+def digest_path(path: Path, of_file: Callable[[Path], str] = digest_file) -> str:
+    """The digest of a file, or of a folder's files with their relative names (hidden files apart)."""
     if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:LENGTH]
+        return of_file(path)
     files = sorted(file for file in path.rglob("*") if file.is_file() and not _hidden(file.relative_to(path)))
-    return digest([[file.relative_to(path).as_posix(), digest_path(file)] for file in files])
+    return digest([[file.relative_to(path).as_posix(), of_file(file)] for file in files])
 
 
 def _hidden(path: Path) -> bool:

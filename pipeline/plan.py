@@ -89,6 +89,7 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     if isinstance(stage, Generate):
         _check_variables(name, stage, prompts[stage.prompt])
     identity = {
+        "stage": stage_kind(stage),
         "version": stage.version,
         **_fields(stage, files),
         **{field: [step.fingerprint for step in steps] for field, steps in inputs.items()},
@@ -105,7 +106,9 @@ def _fields(stage: Stage, files: Mapping[str, Path]) -> dict[str, Any]:
     return {
         name: value
         for name, value in fields.items()
-        if name not in stage.takes and name not in files and name != "engine"
+        if name not in stage.takes
+        and name not in files
+        and not (name in {"engine", "prompt"} and isinstance(stage, Generate))
     }
 
 

@@ -5,11 +5,11 @@ else can run, and then answered in one go, so that a model is loaded once.
 """
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,19 +17,18 @@ import ray
 
 from pipeline import __version__, work
 from pipeline.config import Config
-from pipeline.engines.base import EngineError, MissingExtra
-from pipeline.engines.vllm import Vllm, VllmRuntime, answer
+from pipeline.engines.vllm import Vllm, VllmRuntime
 from pipeline.plan import Step
-from pipeline.stages.base import ActorStage, StageError, TableStage
+from pipeline.stages.base import ActorStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError, lock
+from pipeline.stream import BudgetError, answered, known_cause
 from pipeline.work import Job
 
 LOGICAL_CPUS = 8
 """What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
 
-
-class BudgetError(Exception):
-    """A step that rejected more of its rows than it may."""
+SILENCE_S = 2.0
+"""After so long without a finished part, progress counts the pieces of those under way."""
 
 
 class Watcher(Protocol):
@@ -60,10 +59,13 @@ class Build:
             todo = [step for step in self.steps if not step.artifact(self.folder).is_committed]
             for step in self.steps:
                 if step not in todo:
-                    self.watcher.finished(step.name, step.artifact(self.folder).stats(), None)
-            for engine in {step.engine_name: step.engine for step in todo if step.engine}.values():
-                if isinstance(engine, Vllm):
-                    engine.check()
+                    artifact = step.artifact(self.folder)
+                    artifact.touch()
+                    self.watcher.finished(step.name, artifact.stats(), None)
+            for step in todo:  # what cannot run is told now and not after hours of work
+                step.stage.check()
+                if step.engine:
+                    step.engine.check()
             if todo:
                 with _ray(self.config) as share:
                     self._run(todo, share)
@@ -107,8 +109,10 @@ class Build:
         """Make all parts, a bounded number at a time, and return their sum."""
         total = Stats()
         for stats in _each(make, job, range(len(job.paths)), share, window):
-            total += stats
-            self.watcher.advanced(step.name, total)
+            total += stats or Stats()
+            if make is not work.assemble:
+                under_way = job.artifact.rows_in_pieces() if step.engine and stats is None else 0
+                self.watcher.advanced(step.name, total + Stats(under_way, under_way))
         return total
 
     def _generate(self, steps: list[Step], share: float) -> None:
@@ -139,15 +143,20 @@ class Build:
             for number in range(len(job.paths))
             if not job.artifact.row_path(number).exists()
         ]
-        so_far = dict.fromkeys(jobs, Stats())
-        for name, stats in _answered(engine, runtime, jobs, parts):
+        so_far = {name: _committed(job) for name, job in jobs.items()}
+        for name, stats in answered(engine, runtime, jobs, parts):
             so_far[name] += stats
             self.watcher.advanced(name, so_far[name])
 
     def _commit(self, step: Step, total: Stats, began: float) -> None:
-        allowed = self.config.runtime.max_rejected.get(step.name, step.stage.max_rejected)
+        if isinstance(step.stage, MappedStage) and total.rows_in != self._job(step).over.count():
+            raise StoreError(
+                f"{step.artifact(self.folder).folder}: its parts were made of other rows than its input now has; "
+                "remove the folder to have it made again"
+            )
+        allowed = self._allowed(step)
         if total.rows_rejected > allowed * (total.rows_out + total.rows_rejected):
-            raise BudgetError(_over_budget(step, total, allowed))
+            raise BudgetError(_over_budget(self.folder.name, step, total, allowed))
         seconds = time.monotonic() - began
         manifest = {
             "step": step.name,
@@ -163,6 +172,9 @@ class Build:
         }
         step.artifact(self.folder).commit(manifest, total)
         self.watcher.finished(step.name, total, seconds)
+
+    def _allowed(self, step: Step) -> float:
+        return self.config.runtime.max_rejected.get(step.name, step.stage.max_rejected)
 
     def _job(self, step: Step) -> Job:
         runtime = self.config.runtime
@@ -182,78 +194,17 @@ class Build:
             engine=step.engine,
             engine_runtime=self.config.engine_runtime(step.engine_name) if step.engine else None,
             engine_identity=step.fingerprint_of_engine,
+            most_errors=self._allowed(step),
         )
 
 
-def _over_budget(step: Step, total: Stats, allowed: float) -> str:
+def _over_budget(build: str, step: Step, total: Stats, allowed: float) -> str:
     reasons = sorted(total.rejected.items(), key=lambda item: -item[1])[:3]
     said = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
     return (
         f"{step.name}: rejected {total.rows_rejected:,} of {total.rows_out + total.rows_rejected:,} rows, more than the {allowed:.0%} it may: {said}. "
-        f"Look at them with `pairmill show … {step.name} --rejects`, or allow more with --set runtime.max_rejected.{step.name}=1"
+        f"Look at them with `pairmill show {build} {step.name} --rejects`, or allow more with --set runtime.max_rejected.{step.name}=1"
     )
-
-
-def _answered(
-    engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]
-) -> Iterator[tuple[str, Stats]]:
-    if not parts:
-        return
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    source = ray.data.from_items(parts, override_num_blocks=len(parts))
-    requests = source.flat_map(
-        lambda part: work.as_columns(jobs[part["job"]], part["number"], f"{part['job']}/{part['number']}"), num_cpus=0.5
-    )
-    # Blocks of one batch each, so that a batch is committed when it is answered and not when its whole part is.
-    asked = requests.repartition(target_num_rows_per_block=runtime.batch_size)
-    commit = answer(engine, runtime, asked).map_batches(
-        _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
-    )
-    try:
-        for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for row in batch.to_pylist():
-                yield row["job"], Stats(row["rows"], row["rows"], {}, row["prompt_tokens"], row["output_tokens"])
-    except ray.exceptions.RayError as cause:
-        raise EngineError(_why(engine, cause)) from cause
-
-
-class _Commit:
-    """Writes the replies of a batch as pieces of the parts they belong to."""
-
-    def __init__(self, jobs: dict[str, Job]) -> None:
-        self.jobs = jobs
-
-    def __call__(self, batch: Any) -> Any:
-        import pyarrow as pa
-
-        by_part: dict[str, list[dict[str, Any]]] = {}
-        for row in batch.to_pylist():
-            by_part.setdefault(row["origin"], []).append(row)
-        committed = []
-        for origin, rows in by_part.items():
-            name, _, number = origin.rpartition("/")
-            stats = work.commit_columns(self.jobs[name], int(number), rows)
-            committed.append(
-                {
-                    "job": name,
-                    "rows": len(rows),
-                    "prompt_tokens": stats.prompt_tokens,
-                    "output_tokens": stats.output_tokens,
-                }
-            )
-        return pa.Table.from_pylist(committed)
-
-
-_CAUSE = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
-
-
-def _why(engine: Vllm, cause: BaseException) -> str:
-    """The line of a long trace that says what happened: the first error, of which the others follow."""
-    found = _CAUSE.search(str(cause))
-    return f"{engine.model}: vLLM did not start or failed: {found[1] if found else cause}; all of it is in the log"
-
-
-KNOWN = (BudgetError, EngineError, MissingExtra, StageError, StoreError)
 
 
 def _submit(function: Callable[..., Any], share: float) -> Callable[..., Any]:
@@ -266,27 +217,33 @@ def _result(reference: Any) -> Any:
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, KNOWN):
-            raise error.cause from None
+        if known := known_cause(error):
+            raise known from None
         raise
+
+
+def _committed(job: Job) -> Stats:
+    """What an earlier run has answered: finished parts and pieces."""
+    rows = job.artifact.rows_there()
+    return Stats(rows, rows)
 
 
 def _each(
     make: Callable[[Job, int], Stats], job: Job, numbers: Iterable[int], share: float, window: int | None
-) -> Iterator[Stats]:
-    """The results of all parts as they come, with a bounded number in flight."""
-    at_once = window or max(1, int(ray.cluster_resources().get("CPU", 1) / share))
+) -> Iterator[Stats | None]:
+    """The results of all parts as they come, with a bounded number in flight; None where some seconds brought none."""
+    # One more than can run, so that no CPU waits for the next; an engine's replicas are a bound.
+    at_once = window or 1 + int(ray.cluster_resources().get("CPU", 1) / share)
     task, payload = _submit(make, share), ray.put(job)
     running: list[Any] = []
+    todo = iter(numbers)
     try:
-        for number in numbers:
-            running.append(task(payload, number))
-            if len(running) >= at_once + 1:
-                done, running = ray.wait(running)
-                yield from map(_result, done)
-        while running:
-            done, running = ray.wait(running)
-            yield from map(_result, done)
+        while True:
+            running += [task(payload, number) for number in islice(todo, at_once - len(running))]
+            if not running:
+                return
+            done, running = ray.wait(running, timeout=SILENCE_S)
+            yield from map(_result, done) if done else [None]
     finally:
         for reference in running:
             ray.cancel(reference)
@@ -298,14 +255,19 @@ def _ray(config: Config) -> Iterator[float]:
     address = config.runtime.ray
     if address == "auto":
         address = os.environ.get("RAY_ADDRESS") or "local"
-    share = 1.0
+    share = 1
     if address == "local":
         cores = config.runtime.cpus or os.cpu_count() or 1
-        logical = max(LOGICAL_CPUS, cores)
-        share = logical / cores
+        share = -(-LOGICAL_CPUS // cores)
+        logical = share * cores
         ray.init(address="local", num_cpus=logical, include_dashboard=False, logging_level="warning")
     else:
-        ray.init(address=address, logging_level="warning")
+        try:
+            ray.init(address=address, logging_level="warning")
+        except (ConnectionError, RuntimeError, ValueError) as cause:
+            raise StageError(
+                f"runtime.ray or RAY_ADDRESS: no cluster answers at {address} ({cause}); --set runtime.ray=local starts one here"
+            ) from cause
     try:
         yield share
     finally:

@@ -29,8 +29,8 @@ def find_config(given: str) -> Path:
     raise ConfigError(f"{given}: no such file; these come along: {shipped}")
 
 
-def prompt_folders() -> list[Path]:
-    return [Path("prompts"), root() / "prompts"]
+def prompt_folders(config: Path) -> list[Path]:
+    return [Path("prompts"), config.parent / "prompts", root() / "prompts"]
 
 
 def find_file(given: str, config: Path) -> Path:

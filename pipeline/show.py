@@ -92,4 +92,4 @@ def _state(artifact: Artifact) -> str:
     if artifact.is_committed:
         stats = artifact.stats()
         return f"done: {stats.rows_in:,} rows in, {stats.rows_out:,} out, {stats.rows_rejected:,} rejected"
-    return f"not done: {len(artifact.part_numbers()):,} parts are there"
+    return f"not done: {artifact.rows_there():,} rows are there"

@@ -102,6 +102,12 @@ class Artifact:
         """Write the manifest: from here on the artifact is done and is not written to again."""
         text = json.dumps({**manifest, "stats": stats.as_json()}, indent=1, ensure_ascii=False, sort_keys=True)
         write_bytes(self.folder / "manifest.json", text.encode())
+        shutil.rmtree(self.folder / "pieces", ignore_errors=True)
+
+    def touch(self) -> None:
+        """Mark the artifact as what the last run meant: `show` takes the newest."""
+        with suppress(OSError):
+            os.utime(self.folder)
 
     def part_numbers(self) -> list[int]:
         """The numbers of the finished parts, in order."""
@@ -144,11 +150,19 @@ class Artifact:
         write_table(self.folder / "pieces" / f"part-{number:05}" / f"{secrets.token_hex(8)}.parquet", rows)
 
     def drop_pieces(self, number: int) -> None:
-        for piece in self.pieces(number):
-            piece.unlink(missing_ok=True)
-        with suppress(OSError):
-            (self.folder / "pieces" / f"part-{number:05}").rmdir()
-            (self.folder / "pieces").rmdir()
+        shutil.rmtree(self.folder / "pieces" / f"part-{number:05}", ignore_errors=True)
+
+    def rows_there(self) -> int:
+        """How many rows of its input are made, in finished parts and in pieces."""
+        return sum(self.part_stats(number).rows_in for number in self.part_numbers()) + self.rows_in_pieces()
+
+    def rows_in_pieces(self) -> int:
+        """How many rows lie in pieces of parts that are not finished. Pieces that go meanwhile count as gone."""
+        rows = 0
+        for piece in (self.folder / "pieces").glob("part-*/*.parquet"):
+            with suppress(FileNotFoundError):
+                rows += pq.read_metadata(piece).num_rows
+        return rows
 
 
 @dataclass(frozen=True)
@@ -185,7 +199,7 @@ def lock(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as cause:
+        except BlockingIOError as cause:
             file.seek(0)
             holder = file.read().strip() or "another process"
             raise StoreError(f"{folder}: in use by {holder}; wait until it ends or stop it") from cause
@@ -228,6 +242,7 @@ class _placed:  # noqa: N801 - reads as a verb where it is used
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             try:
+                _flush(self.beside)
                 self.beside.replace(self.path)
             except OSError as cause:
                 self.beside.unlink(missing_ok=True)
@@ -236,6 +251,12 @@ class _placed:  # noqa: N801 - reads as a verb where it is used
         self.beside.unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+
+def _flush(path: Path) -> None:
+    """Have the bytes on disk before the name is: a part that is found is a part that is whole, after a power cut too."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _part_name(number: int) -> str:

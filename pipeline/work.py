@@ -6,7 +6,7 @@ or finds it made.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime, Session
@@ -40,6 +41,8 @@ class Job:
     engine: Engine | None = None
     engine_runtime: Runtime | None = None
     engine_identity: str = ""
+    most_errors: float = 1.0
+    """The share of a part's requests that may end in errors."""
 
     @property
     def context(self) -> Context:
@@ -141,10 +144,11 @@ def asked(job: Job, number: int) -> list[Asked]:
 
 
 def unanswered(job: Job, number: int) -> list[Asked]:
-    """The requests of part `number` that no committed piece answers, each id once."""
+    """The requests of part `number` that no committed piece answers without an error, each id once."""
     answered: set[str] = set()
     for piece in job.artifact.pieces(number):
-        answered.update(pq.read_table(piece, columns=["request_id"]).column(0).to_pylist())
+        table = pq.read_table(piece, columns=["request_id", "error"])
+        answered.update(table.filter(pc.field("error").is_null()).column("request_id").to_pylist())
     todo = {one.request.request_id: one for one in asked(job, number)}
     return [one for request_id, one in todo.items() if request_id not in answered]
 
@@ -155,16 +159,23 @@ def generate_part(job: Job, number: int) -> Stats:
         return job.artifact.part_stats(number)
     todo = {one.request.request_id: one for one in unanswered(job, number)}
     answered: list[Row] = []
-    if todo:
-        session: Session = _opened(job, lambda _: _open_engine(job))
-        for request_id, reply in session.replies(one.request for one in todo.values()):
+    try:
+        for request_id, reply in _replies(job, todo.values()):
             answered.append(todo[request_id].answered(reply))
             if len(answered) == job.piece_rows:
                 job.artifact.write_piece(number, to_table(Generation, answered))
                 answered.clear()
-    if answered:
-        job.artifact.write_piece(number, to_table(Generation, answered))
+    finally:  # what has come is kept, whatever becomes of the rest
+        if answered:
+            job.artifact.write_piece(number, to_table(Generation, answered))
     return assemble(job, number)
+
+
+def _replies(job: Job, todo: Collection[Asked]) -> Iterator[tuple[str, Reply]]:
+    if not todo:  # an engine is not opened for nothing
+        return iter(())
+    session: Session = _opened(job, lambda _: _open_engine(job))
+    return session.replies(one.request for one in todo)
 
 
 def _open_engine(job: Job) -> Session:
@@ -176,13 +187,16 @@ def _open_engine(job: Job) -> Session:
 def assemble(job: Job, number: int) -> Stats:
     """Commit part `number` from its pieces, in the order of its seeds.
 
-    Raises EngineError where a request has no reply; the pieces stay, and only what is missing is asked the next time.
+    Raises EngineError where a request has no reply, or too many have errors; the pieces stay, and only what is missing or
+    failed is asked the next time.
     """
     if job.artifact.row_path(number).exists():
         return job.artifact.part_stats(number)
     replies: dict[str, Row] = {}
     for piece in job.artifact.pieces(number):
-        replies.update((row.request_id, row) for row in from_table(Generation, pq.read_table(piece)))
+        for row in from_table(Generation, pq.read_table(piece)):
+            if row.error is None or row.request_id not in replies:
+                replies[row.request_id] = row
     wanted = [one.request.request_id for one in asked(job, number)]
     missing = sum(request_id not in replies for request_id in wanted)
     if missing:
@@ -190,10 +204,21 @@ def assemble(job: Job, number: int) -> Stats:
             f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them"
         )
     table = to_table(Generation, (replies[request_id] for request_id in wanted))
+    _check_errors(job, number, table)
     stats = Stats(len(wanted), len(wanted), {}, _total(table, "prompt_tokens"), _total(table, "output_tokens"))
     job.artifact.write_part(number, table, [], stats)
     job.artifact.drop_pieces(number)
     return stats
+
+
+def _check_errors(job: Job, number: int, table: pa.Table) -> None:
+    errors = table.column("error").drop_null()
+    if len(errors) > job.most_errors * table.num_rows:
+        commonest, _ = Counter(errors.to_pylist()).most_common(1)[0]
+        raise EngineError(
+            f"{job.name}: {len(errors)} of {table.num_rows} requests of part {number} failed, more than the "
+            f"{job.most_errors:.0%} that may: {commonest[:300]}; allow more with --set runtime.max_rejected.{job.name}=1"
+        )
 
 
 def _total(table: pa.Table, column: str) -> int:

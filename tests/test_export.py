@@ -59,8 +59,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_rows_come_in_the_order_of_their_ids_however_they_were_cut(
     tmp_path_factory: Any, ids: list[str], part_rows: int, range_rows: int
 ) -> None:
-    dataset = commit(tmp_path_factory.mktemp("order"), Example, [example(pair_id=one) for one in ids], part_rows)
-    rows = [row for table in in_order(dataset, "pair_id", range_rows) for row in from_table(Example, table)]
+    folder = tmp_path_factory.mktemp("order")
+    dataset = commit(folder, Example, [example(pair_id=one) for one in ids], part_rows)
+    rows = [row for table in in_order(dataset, "pair_id", folder, range_rows) for row in from_table(Example, table)]
     assert [row.pair_id for row in rows] == sorted(ids)
     assert all(
         row
@@ -76,7 +77,7 @@ def test_rows_come_in_the_order_of_their_ids_however_they_were_cut(
 
 def test_ranges_bound_what_is_in_memory(tmp_path: Path) -> None:
     dataset = commit(tmp_path, Example, examples(500), part_rows=50)
-    sizes = [table.num_rows for table in in_order(dataset, "pair_id", 100)]
+    sizes = [table.num_rows for table in in_order(dataset, "pair_id", tmp_path, 100)]
     assert sum(sizes) == 500
     assert len(sizes) == 5
     assert max(sizes) < 200
@@ -100,7 +101,7 @@ def test_a_release_is_the_same_bytes_however_its_ranges_fell(tmp_path: Path) -> 
     written = []
     for range_rows in (10_000, 700):
         path = tmp_path / f"{range_rows}.parquet"
-        shard = next(_cut(in_order(dataset, "pair_id", range_rows), 3500))
+        shard = next(_cut(in_order(dataset, "pair_id", tmp_path, range_rows), 3500))
         write_table(path, shard.select(["query"]))
         written.append(path.read_bytes())
     assert written[0] == written[1]

@@ -14,7 +14,8 @@ RANKS = [
     {"stages"},
     {"exporters"},
     {"config"},
-    {"plan", "work"},
+    {"plan", "work", "contents"},
+    {"stream"},
     {"shipped", "show", "progress", "runner"},
     {"cli"},
     {"__main__"},
@@ -36,7 +37,7 @@ HEAVY = {
     "sentence_transformers",
     "gguf",
 }
-MAY_IMPORT_RAY = {"runner.py", "engines/vllm.py"}
+MAY_IMPORT_RAY = {"runner.py", "stream.py", "engines/vllm.py"}
 MAY_PRINT = {"cli.py"}
 
 FILES = {
@@ -89,7 +90,7 @@ def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
-    heavy = HEAVY if file == "runner.py" else HEAVY | {"ray"}
+    heavy = HEAVY if file in {"runner.py", "stream.py"} else HEAVY | {"ray"}
     assert {name.split(".")[0] for name in imported(FILES[file], deep=False)} & heavy == set()
 
 

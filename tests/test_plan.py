@@ -177,7 +177,7 @@ def small_build(tmp_path: Path) -> tuple[Path, Path]:
         ),
         (
             ("steps.queries.prompt=paraphrase",),
-            {"queries": "prompt: 'write_query' → 'paraphrase', prompt paraphrase changed, prompt write_query changed"},
+            {"queries": "prompt paraphrase changed, prompt write_query changed"},
         ),
         (("steps.corpus.language=en",), {"corpus": "language: 'auto' → 'en'", "passages": "corpus changed"}),
         (("steps.passages.words=31", "steps.passages.stride=31"), {"passages": "stride: 30 → 31, words: 30 → 31"}),

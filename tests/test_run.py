@@ -183,7 +183,7 @@ def test_ctrl_c_says_how_to_go_on_and_the_build_resumes(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "run the same command again" in out
+    assert "run the same command again" in err
     assert "Traceback" not in out + err
     project.steps_run()
 

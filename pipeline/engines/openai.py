@@ -61,6 +61,7 @@ class OpenAIRuntime(Runtime):
     half of it by lot, on top of the server's Retry-After. `check` asks /models once at the start.
     """
 
+    replicas: PositiveInt = 1
     model_config = ConfigDict(hide_input_in_errors=True)
 
     base_url: Annotated[str, AfterValidator(_bare_url)] = "http://localhost:8000/v1"

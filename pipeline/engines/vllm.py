@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from pipeline.engines import bundled
 from pipeline.engines.base import Engine, EngineError, Runtime
@@ -25,11 +25,18 @@ if TYPE_CHECKING:
 _REVISION = r"^[0-9a-f]{40}$"
 
 
+_IDENTITY = {
+    "chat_template", "dtype", "hf_overrides", "load_format", "max_model_len", "model", "quantization", "revision", "seed",
+    "tokenizer", "tokenizer_revision", "trust_remote_code",
+}  # fmt: skip
+
+
 class VllmRuntime(Runtime):
     """Where vLLM runs and how much of the machine it takes.
 
     `batch_size` requests go to an engine at a time, several batches in flight, and what a batch gives is committed
-    together: it bounds what a kill can cost. `engine_kwargs` are vLLM engine arguments that change speed and not text.
+    together: it bounds what a kill can cost (None: 64 on GPUs, 16 on a CPU). An engine that has not started after
+    `start_timeout_s` seconds, for want of a GPU say, ends the build. `engine_kwargs` are vLLM engine arguments that change speed and not text.
     """
 
     replicas: PositiveInt = 1
@@ -40,9 +47,25 @@ class VllmRuntime(Runtime):
     gpu_memory_utilization: PositiveFloat = 0.9
     cpu_kv_cache_gib: PositiveInt = 2
     max_num_seqs: PositiveInt | None = None
-    batch_size: PositiveInt = 16
+    batch_size: PositiveInt | None = None
     start_timeout_s: PositiveInt = 1800
     engine_kwargs: dict[str, JsonValue] = {}
+
+    @property
+    def gpus(self) -> int:
+        return self.replicas * self.tensor_parallel * self.pipeline_parallel
+
+    def batch_rows(self, *, on_gpu: bool) -> int:
+        return self.batch_size or (64 if on_gpu else 16)
+
+    @field_validator("engine_kwargs")
+    @classmethod
+    def _speed_alone(cls, given: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if wrong := sorted(_IDENTITY & given.keys()):
+            raise ValueError(
+                f"{wrong[0]} changes what is written, so it belongs to the recipe's engine and not to runtime"
+            )
+        return given
 
 
 class Vllm(Engine):
@@ -107,12 +130,18 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    on_gpu = runtime.device == "gpu" or (runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+    gpus = int(ray.cluster_resources().get("GPU", 0))
+    on_gpu = runtime.device == "gpu" or (runtime.device == "auto" and gpus > 0)
+    if on_gpu and gpus < runtime.gpus:
+        raise EngineError(
+            f"{engine.model}: replicas × tensor_parallel × pipeline_parallel wants {runtime.gpus} GPUs, and Ray has {gpus}"
+        )
+    ray.data.DataContext.get_current().wait_for_min_actors_s = runtime.start_timeout_s
     source = engine.source()
     config = vLLMEngineProcessorConfig(
         model_source=source,
         engine_kwargs=engine_arguments(engine, runtime, on_gpu=on_gpu),
-        batch_size=runtime.batch_size,
+        batch_size=runtime.batch_rows(on_gpu=on_gpu),
         concurrency=runtime.replicas,
         accelerator_type=runtime.accelerator_type,
         placement_group_config=_placement(runtime, on_gpu=on_gpu),
@@ -128,7 +157,7 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
     tokenized = asked.map_batches(_tokenizer(engine, source), batch_size=None, batch_format="pyarrow", **light)
     processor = build_processor(
         config,
-        preprocess=_sampled(engine),
+        preprocess=_sampled(engine, on_gpu=on_gpu),
         postprocess=_replied(engine),
         preprocess_map_kwargs=light,
         postprocess_map_kwargs=light,
@@ -152,6 +181,7 @@ def engine_arguments(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dic
         "max_num_seqs": runtime.max_num_seqs,
         "revision": engine.revision,
         "tokenizer_revision": engine.revision,
+        "seed": engine.sampling.seed,
     }
     kwargs |= {name: value for name, value in optional.items() if value is not None}
     if on_gpu:
@@ -198,8 +228,10 @@ def _tokenizer(engine: Vllm, source: str) -> Callable[[pa.Table], pa.Table]:
     return tokenize
 
 
-def _sampled(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def _sampled(engine: Vllm, *, on_gpu: bool) -> Callable[[dict[str, Any]], dict[str, Any]]:
     given = engine.sampling.given()
+    if not on_gpu:
+        given.pop("seed", None)  # a seed by request ends the CPU engine; its own seed does not
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
         sampling = dict(given)

@@ -39,14 +39,15 @@ class Export(TableStage):
         negatives = _negatives(examples)
         shards = -(-examples.count() // self.shard_rows) or 1
         counts: Counter[tuple[str, str]] = Counter()
-        for number, shard in enumerate(_cut(in_order(examples, "pair_id"), self.shard_rows)):
+        for number, shard in enumerate(_cut(in_order(examples, "pair_id", context.folder), self.shard_rows)):
             for name in self.formats:
                 path = context.folder / name / f"train-{number:05}-of-{shards:05}.parquet"
                 write_table(path, FORMATS[name](shard, negatives))
             counts.update(
                 zip(shard.column("task").to_pylist(), shard.column("positive_language").to_pylist(), strict=True)
             )
-            yield from from_table(Example, shard)
+            for batch in shard.to_batches(max_chunksize=2000):
+                yield from from_table(Example, pa.Table.from_batches([batch]))
         self._check(context.folder, examples.count())
         write_bytes(context.folder / "README.md", _card(self.formats, counts, negatives).encode())
 

@@ -15,12 +15,18 @@ import pyarrow.compute as pc
 from pipeline.store import Dataset
 
 RANGE_ROWS = 50_000
+MOST_RANGES = 200
 
 
-def in_order(dataset: Dataset, key: str, range_rows: int = RANGE_ROWS) -> Iterator[pa.Table]:
-    """Tables of about `range_rows` rows, sorted by the column `key` within and across tables."""
+def in_order(dataset: Dataset, key: str, scratch: Path, range_rows: int | None = None) -> Iterator[pa.Table]:
+    """Tables of about `range_rows` rows, sorted by the column `key` within and across tables.
+
+    Files of the ranges lie in the folder `scratch` while they are needed; at most 200 are open at a time.
+    """
+    range_rows = range_rows or max(RANGE_ROWS, dataset.count() // MOST_RANGES)
+    scratch.mkdir(parents=True, exist_ok=True)
     bounds = _bounds(dataset, key, range_rows)
-    with tempfile.TemporaryDirectory(prefix="pairmill-order-") as folder:
+    with tempfile.TemporaryDirectory(prefix=".order-", dir=scratch) as folder:
         for path in _ranges(dataset, key, bounds, Path(folder)):
             with pa.memory_map(str(path)) as source:
                 yield pa.ipc.open_stream(source).read_all().sort_by(key)

@@ -69,6 +69,9 @@ class Stage(BaseModel):
         """The prompt files it reads."""
         return ()
 
+    def check(self) -> None:
+        """Raises where it is clear before the build begins that the stage cannot run here (MissingExtra)."""
+
     def most_rows(self, given: int | None) -> int | None:
         """A bound on its rows, from a bound on those of its inputs; None where nothing bounds them."""
         return None if self.fans_out or not self.takes else given

@@ -61,6 +61,8 @@ class Generate(MappedStage):
     kind: Literal["generate"] = "generate"
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage)}
     row_type: ClassVar[type[Row]] = Generation
+    max_rejected: ClassVar[float] = 0.5
+    """It rejects nothing; here this is the share of requests that may end in an error before the build stops."""
 
     input: Inputs
     prompt: str

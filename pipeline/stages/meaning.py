@@ -48,6 +48,9 @@ class EmbedScore(ActorStage):
     embedder: AnyEmbedder
     references: PositiveInt = 64
 
+    def check(self) -> None:
+        self.embedder.check()
+
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         return given["input"]
 

@@ -1,0 +1,92 @@
+"""Requests of several steps through one vLLM, as one Ray Data pipeline that commits what comes back."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import ray
+
+from pipeline import work
+from pipeline.engines.base import EngineError, MissingExtra
+from pipeline.engines.vllm import Vllm, VllmRuntime, answer
+from pipeline.stages.base import StageError
+from pipeline.store import Stats, StoreError
+from pipeline.work import Job
+
+
+class BudgetError(Exception):
+    """A step that rejected more of its rows than it may."""
+
+
+def answered(
+    engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]
+) -> Iterator[tuple[str, Stats]]:
+    """Answer these parts of the jobs, and give each job's name with what was committed for it, as it is.
+
+    Raises the error of ours that a worker met, or EngineError.
+    """
+    if not parts:
+        return
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    source = ray.data.from_items(parts, override_num_blocks=len(parts))
+    requests = source.flat_map(
+        lambda part: work.as_columns(jobs[part["job"]], part["number"], f"{part['job']}/{part['number']}"), num_cpus=0.5
+    )
+    # Blocks of one batch each, so that a batch is committed when it is answered and not when its whole part is.
+    asked = requests.repartition(target_num_rows_per_block=runtime.batch_size or 16)
+    commit = answer(engine, runtime, asked).map_batches(
+        _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
+    )
+    try:
+        for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for row in batch.to_pylist():
+                yield row["job"], Stats(row["rows"], row["rows"], {}, row["prompt_tokens"], row["output_tokens"])
+    except ray.exceptions.RayError as error:
+        raise known_cause(error) or EngineError(_why(engine, error)) from error
+
+
+class _Commit:
+    """Writes the replies of a batch as pieces of the parts they belong to."""
+
+    def __init__(self, jobs: dict[str, Job]) -> None:
+        self.jobs = jobs
+
+    def __call__(self, batch: Any) -> Any:
+        by_part: dict[str, list[dict[str, Any]]] = {}
+        for row in batch.to_pylist():
+            by_part.setdefault(row["origin"], []).append(row)
+        committed = []
+        for origin, rows in by_part.items():
+            name, _, number = origin.rpartition("/")
+            stats = work.commit_columns(self.jobs[name], int(number), rows)
+            committed.append(
+                {
+                    "job": name,
+                    "rows": len(rows),
+                    "prompt_tokens": stats.prompt_tokens,
+                    "output_tokens": stats.output_tokens,
+                }
+            )
+        return pa.Table.from_pylist(committed)
+
+
+_CAUSE = re.compile(r"^\s*((?:\w+\.)*\w*(?:Error|Exception): .+)$", re.MULTILINE)
+
+
+def _why(engine: Vllm, cause: BaseException) -> str:
+    """The line of a long trace that says what happened: the first error, of which the others follow."""
+    found = _CAUSE.search(str(cause))
+    return f"{engine.model}: vLLM did not start or failed: {found[1] if found else cause}; all of it is in the log"
+
+
+KNOWN = (BudgetError, EngineError, MissingExtra, StageError, StoreError)
+
+
+def known_cause(error: BaseException | None) -> Exception | None:
+    """The error of ours that Ray has wrapped, if there is one."""
+    while error is not None:
+        if isinstance(error, KNOWN):
+            return error
+        error = getattr(error, "cause", None) or error.__cause__
+    return None
