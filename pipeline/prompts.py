@@ -30,10 +30,11 @@ from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
-from pipeline.digest import digest
+from pipeline.digest import digest, draw
 from pipeline.replies import REPLIES, Message, WrittenReply
 
 SUFFIX = ".md.j2"
+RENDERING = 2  # raised when the same file and values render otherwise than before
 _FRONT = regex.compile(r"\A---\n(.*?)\n---\n(.*)\Z", regex.DOTALL)
 _ROLES = ("system", "user")
 # Tags in snake case are tokens of one model or another, and never HTML; DeepSeek writes its bars full width.
@@ -72,7 +73,8 @@ class Prompt:
     @cached_property
     def digest(self) -> str:
         shape = self.reply_type.schema_for_engine()
-        return digest(shape, list(self.variables), self.shots, [dict(example) for example in self.examples], self.body)
+        examples = [dict(example) for example in self.examples]
+        return digest(RENDERING, shape, list(self.variables), self.shots, examples, self.body)
 
     def render(self, values: Mapping[str, str], seed: str) -> tuple[Message, ...]:
         """The chat for these values: system, the examples drawn by `seed`, then the real turn."""
@@ -80,10 +82,20 @@ class Prompt:
         messages: list[Message] = []
         if "system" in self._template.blocks:
             messages.append({"role": "system", "content": self._block("system", plain)})
-        for example in self._drawn(values, seed):
-            messages.append({"role": "user", "content": self._block("user", example)})
-            messages.append({"role": "assistant", "content": json.dumps(example["reply"], ensure_ascii=False)})
+        for number in self._drawn(values, seed):
+            messages.extend(self._turns[number])
         return (*messages, {"role": "user", "content": self._block("user", plain)})
+
+    @cached_property
+    def _turns(self) -> Sequence[tuple[Message, Message]]:
+        """The two turns of each worked example."""
+        return [
+            (
+                {"role": "user", "content": self._block("user", example)},
+                {"role": "assistant", "content": json.dumps(example["reply"], ensure_ascii=False)},
+            )
+            for example in self.examples
+        ]
 
     @property
     def instructions(self) -> str:
@@ -96,12 +108,16 @@ class Prompt:
         """What the worked examples write, and a model with nothing to say repeats."""
         return tuple(self.reply_type.model_validate(example["reply"]).written for example in self.examples)
 
-    def _drawn(self, values: Mapping[str, str], seed: str) -> Sequence[Mapping[str, Any]]:
-        def nearness(number: int) -> tuple[int, str]:
-            example = self.examples[number]
-            return -sum(example[name] == values[name] for name in self.variables), digest(seed, number)
+    def _drawn(self, values: Mapping[str, str], seed: str) -> Sequence[int]:
+        """The numbers of the examples that share most values with the real turn, among equals from where the seed points."""
+        count = len(self.examples)
+        start = draw(count, self.name, seed) if count else 0
 
-        return [self.examples[number] for number in sorted(range(len(self.examples)), key=nearness)[: self.shots]]
+        def nearness(number: int) -> tuple[int, int]:
+            example = self.examples[number]
+            return -sum(example[name] == values[name] for name in self.variables), (number - start) % count
+
+        return sorted(range(count), key=nearness)[: self.shots]
 
     def _block(self, role: str, values: Mapping[str, Any]) -> str:
         block = self._template.blocks[role]
@@ -112,7 +128,7 @@ class Prompt:
         return _environment().from_string(self.body)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_template"}
+        return {key: value for key, value in self.__dict__.items() if key not in {"_template", "_turns"}}
 
 
 def as_text(value: str) -> str:

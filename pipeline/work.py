@@ -197,7 +197,8 @@ def assemble(job: Job, number: int) -> Stats:
         for row in from_table(Generation, pq.read_table(piece)):
             if row.error is None or row.request_id not in replies:
                 replies[row.request_id] = row
-    wanted = [one.request.request_id for one in asked(job, number)]
+    assert isinstance(job.stage, Generate)
+    wanted = job.stage.request_ids(job.rows(number), job.prompts[job.stage.prompt], job.engine_identity)
     missing = sum(request_id not in replies for request_id in wanted)
     if missing:
         raise EngineError(

@@ -98,26 +98,31 @@ class Generate(MappedStage):
         """The requests for these seeds, in their order."""
         schema = prompt.reply_type.schema_for_engine()
         salt = digest(prompt.digest, engine_identity, self.seed)
-        for row in rows:
-            assert isinstance(row, Document | Passage)
-            yield self._ask(row, prompt, salt, schema)
+        for seed in rows:
+            assert isinstance(seed, Document | Passage)
+            row = self._row(seed, salt)
+            values = {
+                "text": seed.text,
+                "title": seed.title or "",
+                "text_language": language(seed.language).name,
+                "language": language(row.language).name,
+                **row.facets,
+            }
+            yield Asked(Request(row.request_id, prompt.render(values, seed.row_id), schema), row)
 
-    def _ask(self, seed: Document | Passage, prompt: Prompt, salt: str, schema: Mapping[str, object]) -> Asked:
+    def request_ids(self, rows: Iterable[Row], prompt: Prompt, engine_identity: str) -> list[str]:
+        """The ids of the same requests, for which nothing is rendered."""
+        salt = digest(prompt.digest, engine_identity, self.seed)
+        return [self._row(seed, salt).request_id for seed in rows if isinstance(seed, Document | Passage)]
+
+    def _row(self, seed: Document | Passage, salt: str) -> Generation:
+        """The row that the reply will complete."""
         facets = {name: values[draw(len(values), self.seed, name, seed.row_id)] for name, values in self.facets.items()}
         target = self._target(seed)
-        values = {
-            "text": seed.text,
-            "title": seed.title or "",
-            "text_language": language(seed.language).name,
-            "language": language(target).name,
-            **facets,
-        }
         request_id = digest(salt, seed.row_id, seed.text, target, facets)
-        request = Request(request_id, prompt.render(values, seed.row_id), schema)
-        row = Generation(
+        return Generation(
             request_id, seed.row_id, seed.doc_id, seed.text, seed.language, target, facets, None, None, None, None, None
         )
-        return Asked(request, row)
 
     def _target(self, seed: Document | Passage) -> str:
         if self.language == "same":
