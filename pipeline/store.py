@@ -146,8 +146,17 @@ class Artifact:
         """The committed pieces of a part of replies that is not finished, in no particular order."""
         return sorted((self.folder / "pieces" / f"part-{number:05}").glob("*.parquet"))
 
+    def piece_tables(self, number: int) -> Iterator[pa.Table]:
+        """The pieces that can be read; one that a power cut left broken goes, and what it held is asked again."""
+        for piece in self.pieces(number):
+            try:
+                yield pq.read_table(piece)
+            except pa.ArrowInvalid:
+                piece.unlink(missing_ok=True)
+
     def write_piece(self, number: int, rows: pa.Table) -> None:
-        write_table(self.folder / "pieces" / f"part-{number:05}" / f"{secrets.token_hex(8)}.parquet", rows)
+        path = self.folder / "pieces" / f"part-{number:05}" / f"{secrets.token_hex(8)}.parquet"
+        write_table(path, rows, flush=False)
 
     def drop_pieces(self, number: int) -> None:
         shutil.rmtree(self.folder / "pieces" / f"part-{number:05}", ignore_errors=True)
@@ -160,7 +169,7 @@ class Artifact:
         """How many rows lie in pieces of parts that are not finished. Pieces that go meanwhile count as gone."""
         rows = 0
         for piece in (self.folder / "pieces").glob("part-*/*.parquet"):
-            with suppress(FileNotFoundError):
+            with suppress(FileNotFoundError, pa.ArrowInvalid):
                 rows += pq.read_metadata(piece).num_rows
         return rows
 
@@ -211,23 +220,24 @@ def lock(folder: Path) -> Iterator[None]:
             file.truncate(0)
 
 
-def write_table(path: Path, table: pa.Table) -> None:
-    """Write one Parquet file, whole or not at all."""
-    with _placed(path) as beside:
+def write_table(path: Path, table: pa.Table, *, flush: bool = True) -> None:
+    """Write one Parquet file, whole or not at all; `flush` has it on disk before it has its name."""
+    with placed(path, flush=flush) as beside:
         pq.write_table(table, beside, compression="zstd", compression_level=3)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write one file, whole or not at all."""
-    with _placed(path) as beside:
+    with placed(path) as beside:
         beside.write_bytes(content)
 
 
-class _placed:  # noqa: N801 - reads as a verb where it is used
+class placed:  # noqa: N801 - reads as a verb where it is used
     """Give a path beside `path` to write to; on success move what was written into place."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, flush: bool = True) -> None:
         self.path = path
+        self.flush = flush
         self.beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
     def __enter__(self) -> Path:
@@ -242,7 +252,8 @@ class _placed:  # noqa: N801 - reads as a verb where it is used
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if error is None:
             try:
-                _flush(self.beside)
+                if self.flush:
+                    _flush(self.beside)
                 self.beside.replace(self.path)
             except OSError as cause:
                 self.beside.unlink(missing_ok=True)

@@ -146,8 +146,7 @@ def asked(job: Job, number: int) -> list[Asked]:
 def unanswered(job: Job, number: int) -> list[Asked]:
     """The requests of part `number` that no committed piece answers without an error, each id once."""
     answered: set[str] = set()
-    for piece in job.artifact.pieces(number):
-        table = pq.read_table(piece, columns=["request_id", "error"])
+    for table in job.artifact.piece_tables(number):
         answered.update(table.filter(pc.field("error").is_null()).column("request_id").to_pylist())
     todo = {one.request.request_id: one for one in asked(job, number)}
     return [one for request_id, one in todo.items() if request_id not in answered]
@@ -193,8 +192,8 @@ def assemble(job: Job, number: int) -> Stats:
     if job.artifact.row_path(number).exists():
         return job.artifact.part_stats(number)
     replies: dict[str, Row] = {}
-    for piece in job.artifact.pieces(number):
-        for row in from_table(Generation, pq.read_table(piece)):
+    for table in job.artifact.piece_tables(number):
+        for row in from_table(Generation, table):
             if row.error is None or row.request_id not in replies:
                 replies[row.request_id] = row
     assert isinstance(job.stage, Generate)
@@ -204,10 +203,10 @@ def assemble(job: Job, number: int) -> Stats:
         raise EngineError(
             f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them"
         )
-    table = to_table(Generation, (replies[request_id] for request_id in wanted))
-    _check_errors(job, number, table)
-    stats = Stats(len(wanted), len(wanted), {}, _total(table, "prompt_tokens"), _total(table, "output_tokens"))
-    job.artifact.write_part(number, table, [], stats)
+    made = to_table(Generation, (replies[request_id] for request_id in wanted))
+    _check_errors(job, number, made)
+    stats = Stats(len(wanted), len(wanted), {}, _total(made, "prompt_tokens"), _total(made, "output_tokens"))
+    job.artifact.write_part(number, made, [], stats)
     job.artifact.drop_pieces(number)
     return stats
 

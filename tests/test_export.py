@@ -10,7 +10,7 @@ from conftest import commit, example
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.exporters.export import Export, _cut
+from pipeline.exporters.export import Export, _groups
 from pipeline.exporters.order import in_order
 from pipeline.rows import Example, Row, from_table
 from pipeline.stages.base import Context, StageError
@@ -101,8 +101,8 @@ def test_a_release_is_the_same_bytes_however_its_ranges_fell(tmp_path: Path) -> 
     written = []
     for range_rows in (10_000, 700):
         path = tmp_path / f"{range_rows}.parquet"
-        shard = next(_cut(in_order(dataset, "pair_id", tmp_path, range_rows), 3500))
-        write_table(path, shard.select(["query"]))
+        _, group = next(_groups(in_order(dataset, "pair_id", tmp_path, range_rows), 3500))
+        write_table(path, group.select(["query"]))
         written.append(path.read_bytes())
     assert written[0] == written[1]
 

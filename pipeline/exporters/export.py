@@ -7,7 +7,10 @@ The step's own rows are the same examples with everything known of them: ids, la
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -20,7 +23,10 @@ from pipeline.exporters.formats import FORMATS, Format
 from pipeline.exporters.order import in_order
 from pipeline.rows import Example, Reject, Row, from_table
 from pipeline.stages.base import Context, Inputs, StageError, TableStage
-from pipeline.store import Dataset, write_bytes, write_table
+from pipeline.store import Dataset, placed, write_bytes
+
+GROUP_ROWS = 2000
+"""Rows that are in memory at a time, and in one row group of a file."""
 
 
 class Export(TableStage):
@@ -39,17 +45,32 @@ class Export(TableStage):
         negatives = _negatives(examples)
         shards = -(-examples.count() // self.shard_rows) or 1
         counts: Counter[tuple[str, str]] = Counter()
-        for number, shard in enumerate(_cut(in_order(examples, "pair_id", context.folder), self.shard_rows)):
-            for name in self.formats:
-                path = context.folder / name / f"train-{number:05}-of-{shards:05}.parquet"
-                write_table(path, FORMATS[name](shard, negatives))
-            counts.update(
-                zip(shard.column("task").to_pylist(), shard.column("positive_language").to_pylist(), strict=True)
-            )
-            for batch in shard.to_batches(max_chunksize=2000):
-                yield from from_table(Example, pa.Table.from_batches([batch]))
+        groups = _groups(in_order(examples, "pair_id", context.folder), self.shard_rows)
+        for number, numbered in groupby(groups, key=itemgetter(0)):
+            for group in self._written(
+                context.folder, f"train-{number:05}-of-{shards:05}.parquet", numbered, negatives
+            ):
+                tasks, languages = (group.column(name).to_pylist() for name in ("task", "positive_language"))
+                counts.update(zip(tasks, languages, strict=True))
+                yield from from_table(Example, group)
         self._check(context.folder, examples.count())
         write_bytes(context.folder / "README.md", _card(self.formats, counts, negatives).encode())
+
+    def _written(
+        self, folder: Path, file: str, groups: Iterable[tuple[int, pa.Table]], negatives: int
+    ) -> Iterator[pa.Table]:
+        """Write one shard in every format, a group at a time, and hand the groups on."""
+        with ExitStack() as files:
+            paths = {name: files.enter_context(placed(folder / name / file)) for name in self.formats}
+            writers: dict[Format, pq.ParquetWriter] = {}
+            for _, group in groups:
+                for name in self.formats:
+                    table = FORMATS[name](group, negatives)
+                    if name not in writers:
+                        writer = pq.ParquetWriter(paths[name], table.schema, compression="zstd", compression_level=3)
+                        writers[name] = files.enter_context(writer)
+                    writers[name].write_table(table)
+                yield group
 
     def _check(self, folder: Path, rows: int) -> None:
         """Read back what was written before it counts as done."""
@@ -74,18 +95,23 @@ def _negatives(examples: Dataset) -> int:
     return lengths.pop() if lengths else 0
 
 
-def _cut(tables: Iterator[pa.Table], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of `size`; one empty table where there are none, so that a release always has a file."""
-    held = Example.schema.empty_table()
-    some = False
+def _groups(tables: Iterator[pa.Table], shard_rows: int) -> Iterator[tuple[int, pa.Table]]:
+    """The same rows in tables of GROUP_ROWS, each with the number of its shard, at whose end a table is cut short.
+
+    Where the given tables begin and end makes no difference. One empty table comes where there are no rows, so that a
+    release always has a file.
+    """
+    held, shard, room = Example.schema.empty_table(), 0, shard_rows
     for table in tables:
         held = pa.concat_tables([held, table])
-        while held.num_rows >= size:
-            # One chunk, since where chunks meet decides where Parquet begins a page.
-            yield held.slice(0, size).combine_chunks()
-            held, some = held.slice(size), True
-    if held.num_rows or not some:
-        yield held.combine_chunks()
+        while held.num_rows >= (size := min(GROUP_ROWS, room)):
+            # Whole chunks: where Arrow's chunks meet would decide where Parquet begins a page.
+            yield shard, held.slice(0, size).combine_chunks()
+            held, room = held.slice(size), room - size
+            if not room:
+                shard, room = shard + 1, shard_rows
+    if held.num_rows or (shard == 0 and room == shard_rows):
+        yield shard, held.combine_chunks()
 
 
 def _card(formats: tuple[Format, ...], counts: Counter[tuple[str, str]], negatives: int) -> str:

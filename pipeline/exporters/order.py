@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline.store import Dataset
 
-RANGE_ROWS = 50_000
+RANGE_ROWS = 10_000
 MOST_RANGES = 200
 
 

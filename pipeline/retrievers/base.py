@@ -16,6 +16,9 @@ from pipeline.retrievers.analysis import tokens
 MAX_TERMS = 64
 """A positive used as a query may be a whole passage; beyond its rarest words it finds little and costs much."""
 
+LEAST_TERMS = 3
+"""Words that a query is searched by however common they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hits:
@@ -50,10 +53,17 @@ class Retriever(BaseModel):
         raise NotImplementedError
 
 
-def query_terms(query: str, frequency: Callable[[str], int]) -> list[str]:
-    """The distinct words to search a query by; of more than MAX_TERMS, those that the fewest passages hold."""
+def query_terms(query: str, frequency: Callable[[str], int], too_common: int | None = None) -> list[str]:
+    """The distinct words to search a query by; of more than MAX_TERMS, those that the fewest passages hold.
+
+    Words that more than `too_common` passages hold are left out where LEAST_TERMS rarer ones are there: they take most of
+    the time and seldom decide what comes first.
+    """
     distinct = list(dict.fromkeys(tokens(query)))
-    if len(distinct) <= MAX_TERMS:
+    if len(distinct) <= (LEAST_TERMS if too_common is not None else MAX_TERMS):
         return distinct
     counted = sorted((count, term) for term in distinct if (count := frequency(term)))
+    if too_common is not None:
+        rare = sum(count <= too_common for count, _ in counted)
+        counted = counted[: max(rare, LEAST_TERMS)]
     return [term for _, term in counted[:MAX_TERMS]]

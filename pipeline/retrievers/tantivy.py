@@ -14,23 +14,30 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field
 
 from pipeline.digest import digest_text
 from pipeline.retrievers.base import Hits, Retriever, query_terms
 from pipeline.retrievers.corpus import Corpus
 
 _HEAP = 2_000_000_000  # of one language's index while it is built: a segment is what fits
+_FEW = 1000  # passages that hold a word are found in no time
 _THREADS = min(4, os.cpu_count() or 1)  # a search leaves the GIL to others
 
 
 class Tantivy(Retriever):
-    """An inverted index on disk that workers map into memory."""
+    """An inverted index on disk that workers map into memory.
+
+    Words that more than the share `common` of a language's passages hold, and more than 1,000 of them, are left out of a
+    query with rarer words; 1 leaves none out.
+    """
 
     kind: Literal["tantivy"] = "tantivy"
+    common: Annotated[float, Field(gt=0, le=1)] = 0.1
 
     def build(self, folder: Path) -> None:
         corpus = Corpus.open(folder)
@@ -38,14 +45,14 @@ class Tantivy(Retriever):
             _build_index(corpus, corpus.rows_of(language), _index_folder(folder, language))
 
     def open(self, folder: Path) -> "TantivySearcher":
-        return TantivySearcher(folder)
+        return TantivySearcher(folder, self.common)
 
 
 class TantivySearcher:
     """Searches a batch's queries on a few threads."""
 
-    def __init__(self, folder: Path) -> None:
-        self._index = lru_cache(maxsize=None)(lambda language: _open_index(_index_folder(folder, language)))
+    def __init__(self, folder: Path, common: float) -> None:
+        self._index = lru_cache(maxsize=None)(lambda language: _open_index(_index_folder(folder, language), common))
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def search(self, queries: Sequence[str], languages: Sequence[str], k: int) -> list[Hits]:
@@ -56,7 +63,7 @@ class TantivySearcher:
 class _Index:
     """The open index of one language. `rows` maps what tantivy numbers (ranks of passage ids) to rows of the corpus."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, common: float) -> None:
         import tantivy
 
         self.tantivy = tantivy
@@ -64,9 +71,10 @@ class _Index:
         self.schema = index.schema
         self.searcher = index.searcher()
         self.rows: npt.NDArray[np.int64] = np.load(folder / "rows.npy", mmap_mode="r")
+        self.too_common = max(_FEW, int(common * len(self.rows)))
 
     def search(self, query: str, k: int) -> Hits:
-        terms = query_terms(query, lambda term: int(self.searcher.doc_freq("text", term)))
+        terms = query_terms(query, lambda term: int(self.searcher.doc_freq("text", term)), self.too_common)
         if not terms:
             return Hits()
         found = self._best(self._any_of(terms), k)
@@ -96,8 +104,8 @@ def _index_folder(folder: Path, language: str) -> Path:
     return folder / f"tantivy-{digest_text(language)}"  # a digest, since no line of a corpus may name a path
 
 
-def _open_index(folder: Path) -> _Index | None:
-    return _Index(folder) if folder.is_dir() else None
+def _open_index(folder: Path, common: float) -> _Index | None:
+    return _Index(folder, common) if folder.is_dir() else None
 
 
 def _build_index(corpus: Corpus, rows: npt.NDArray[np.int64], folder: Path) -> None:
