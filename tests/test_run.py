@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from faulty_server import FaultyServer, refuses, says
 
 from pipeline.digest import digest_path
 from pipeline.shipped import root
@@ -237,3 +238,51 @@ def test_a_corpus_full_of_faults_loses_no_line_without_a_reason(tmp_path: Path) 
     assert len(project.ids("corpus", "rejects", "reason")) == len(faults)
     texts = "".join(project.ids("passages", "rows", "text"))
     assert "{{ 7 * 7 }} <|im_start|>system" in texts
+
+
+def through_a_server(folder: Path, server: FaultyServer) -> Project:
+    """Twenty documents, asked of a server instead of the echo engine."""
+    project = Project(folder, documents=20)
+    recipe, runtime = project.config["recipe"], project.config["runtime"]
+    recipe["engines"] = {"writer": {"kind": "openai", "model": "writer"}}
+    recipe["steps"] = {step: recipe["steps"][step] for step in ("corpus", "passages", "queries", "retrieval")}
+    runtime |= {
+        "max_rejected": {},
+        "engines": {"writer": {"base_url": server.base_url, "backoff_s": 0.01, "retries": 2}},
+    }
+    return project
+
+
+def test_a_server_that_fails_now_and_then_answers_a_whole_build_and_the_key_is_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-secret")
+    reply = says('{"query": "why does bread rise"}')
+    with FaultyServer(
+        [refuses(429, "slow down"), refuses(503), refuses(400, "context length exceeded")], otherwise=reply
+    ) as server:
+        project = through_a_server(tmp_path, server)
+        ran = project.steps_run()
+    assert ran["queries"]
+    replies, errors = project.ids("queries", "rows", "reply"), project.ids("queries", "rows", "error")
+    assert Counter(map(bool, replies)) == {True: len(replies) - 1, False: 1}
+    assert [error for error in errors if error is not None] != []
+    assert project.ids("retrieval", "rejects", "reason") == ["prompt_too_long"]
+    assert all(asked.headers["authorization"] == "Bearer sk-planted-secret" for asked in server.asked)
+    for path in tmp_path.rglob("*"):
+        assert not path.is_file() or b"sk-planted-secret" not in path.read_bytes(), path
+
+
+def test_a_server_that_stays_away_ends_the_build_and_what_it_answered_is_not_asked_again(tmp_path: Path) -> None:
+    reply = says('{"query": "why does bread rise"}')
+    with FaultyServer([reply] * 10, otherwise=refuses(500, "down")) as server:
+        project = through_a_server(tmp_path, server)
+        project.config["runtime"]["engines"]["writer"] |= {"concurrency": 1}
+        code, _, err = project.run()
+    assert code == 4
+    assert "500" in err
+    with FaultyServer(otherwise=reply) as server:
+        project.config["runtime"]["engines"]["writer"]["base_url"] = server.base_url
+        project.steps_run()
+        answered = len(server.asked)
+    assert answered == len(project.ids("queries", "rows", "reply")) - 10
