@@ -6,7 +6,7 @@ Burmese or Tibetan, and full stops end no sentences in Thai or Lao.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import regex
 
@@ -24,11 +24,17 @@ class UnknownLanguageError(ValueError):
 
 @dataclass(frozen=True)
 class Language:
-    """A language as BCP 47 names it: `zh-Hant`, Chinese (Traditional), script Hant."""
+    """A language as BCP 47 names it: `zh-Hant`, script Hant."""
 
     tag: str
-    name: str
     script: str
+
+    @cached_property
+    def name(self) -> str:
+        """Its English name: Chinese (Traditional)."""
+        import langcodes
+
+        return str(langcodes.Language.get(self.tag).display_name("en"))
 
     @property
     def is_spaced(self) -> bool:
@@ -49,7 +55,7 @@ def language(tag: str) -> Language:
         raise UnknownLanguageError(f"{tag!r} is no BCP 47 language tag; examples: en, sw, zh-Hant") from cause
     if not found.language or found.language == "und" or not found.is_valid():
         raise UnknownLanguageError(f"{tag!r} names no language; examples: en, sw, zh-Hant")
-    return Language(found.to_tag(), found.display_name("en"), found.maximize().script or "Zyyy")
+    return Language(found.to_tag(), found.maximize().script or "Zyyy")
 
 
 def words(text: str) -> list[tuple[int, int]]:
