@@ -86,7 +86,9 @@ KNOWN = (BudgetError, EngineError, MissingExtra, StageError, StoreError)
 def known_cause(error: BaseException | None) -> Exception | None:
     """The error of ours that Ray has wrapped, if there is one."""
     while error is not None:
-        if isinstance(error, KNOWN):
+        # Ray's wrapper is of the wrapped class too, and its text is a trace: what it wraps comes first.
+        inner = getattr(error, "cause", None)
+        if isinstance(error, KNOWN) and inner is None:
             return error
-        error = getattr(error, "cause", None) or error.__cause__
+        error = inner or error.__cause__
     return None

@@ -286,3 +286,13 @@ def test_a_server_that_stays_away_ends_the_build_and_what_it_answered_is_not_ask
         project.steps_run()
         answered = len(server.asked)
     assert answered == len(project.ids("queries", "rows", "reply")) - 10
+
+
+def test_an_empty_corpus_is_one_message_that_names_the_file(tmp_path: Path) -> None:
+    project = Project(tmp_path, documents=0)
+    code, out, err = project.run("--quiet")
+    assert code == 6
+    assert out == ""
+    assert err.strip().startswith(f"pairmill: {tmp_path / 'corpus.jsonl'}: not one row in it")
+    assert "Traceback" not in err
+    assert "raise" not in err
