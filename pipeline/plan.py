@@ -183,7 +183,8 @@ def _changes(before: Mapping[str, Any], step: Step) -> list[str]:
 
 def _change(key: str, before: Any, after: Any, step: Step) -> str:
     if key in step.inputs:
-        return f"{' and '.join(given.name for given in step.inputs[key])} changed"
+        fresh = [given.name for given in step.inputs[key] if given.fingerprint not in (before or ())]
+        return f"{' and '.join(fresh or [key])} changed"
     if key.startswith(("prompt ", "content of ")):
         return f"{key} changed"
     if isinstance(before, dict) and isinstance(after, dict):
