@@ -180,7 +180,9 @@ def test_the_release_of_a_build_that_was_killed_many_times_is_the_same_to_the_by
 def test_ctrl_c_says_how_to_go_on_and_the_build_resumes(tmp_path: Path) -> None:
     project = Project(tmp_path, documents=120)
     process = project.start()
-    time.sleep(6)
+    while not list((tmp_path / "out/small").glob("corpus-*/manifest.json")):
+        assert process.poll() is None
+        time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
