@@ -232,36 +232,23 @@ def write_bytes(path: Path, content: bytes) -> None:
         beside.write_bytes(content)
 
 
-class placed:  # noqa: N801 - reads as a verb where it is used
-    """Give a path beside `path` to write to; on success move what was written into place."""
-
-    def __init__(self, path: Path, *, flush: bool = True) -> None:
-        self.path = path
-        self.flush = flush
-        self.beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-
-    def __enter__(self) -> Path:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as cause:
-            raise StoreError(
-                f"{self.path.parent}: cannot be made ({cause.strerror}); set runtime.root elsewhere"
-            ) from cause
-        return self.beside
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None:
-            try:
-                if self.flush:
-                    _flush(self.beside)
-                self.beside.replace(self.path)
-            except OSError as cause:
-                self.beside.unlink(missing_ok=True)
-                raise StoreError(f"{self.path}: cannot be written ({cause.strerror})") from cause
-            return
-        self.beside.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StoreError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+@contextmanager
+def placed(path: Path, *, flush: bool = True) -> Iterator[Path]:
+    """Give a path beside `path` to write to; what was written there is moved into place at the end, or removed."""
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise StoreError(f"{path.parent}: cannot be made ({cause.strerror}); set runtime.root elsewhere") from cause
+    try:
+        yield beside
+        if flush:
+            _flush(beside)
+        beside.replace(path)
+    except OSError as cause:
+        raise StoreError(f"{path}: cannot be written ({cause.strerror or cause})") from cause
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

@@ -30,11 +30,9 @@ def answered(
         return
     ray.data.DataContext.get_current().enable_progress_bars = False
     source = ray.data.from_items(parts, override_num_blocks=len(parts))
-    requests = source.flat_map(
+    asked = source.flat_map(
         lambda part: work.as_columns(jobs[part["job"]], part["number"], f"{part['job']}/{part['number']}"), num_cpus=0.5
     )
-    # Blocks of one batch each, so that a batch is committed when it is answered and not when its whole part is.
-    asked = requests.repartition(target_num_rows_per_block=runtime.batch_size or 16)
     commit = answer(engine, runtime, asked).map_batches(
         _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
     )

@@ -154,6 +154,8 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
     )
     # Every worker of ray.data.llm imports torch, which takes seconds of a small machine: no more of them than engines.
     light = {"num_cpus": 0.25, "concurrency": runtime.replicas}
+    # Blocks of one batch each, so that a batch comes back when it is answered and not when its whole part is.
+    asked = asked.repartition(target_num_rows_per_block=runtime.batch_rows(on_gpu=on_gpu))
     tokenized = asked.map_batches(_tokenizer(engine, source), batch_size=None, batch_format="pyarrow", **light)
     processor = build_processor(
         config,
