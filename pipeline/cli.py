@@ -6,14 +6,11 @@ step rejected more than it may; 4 an engine did not start or failed; 5 the outpu
 """
 
 import json
-import os
-import sys
-import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -64,52 +61,17 @@ def _main(
 
 @app.command(epilog="Example: pairmill plan configs/quickstart.yaml --set 'engines.writer={kind: echo}'")
 def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typer.Option("--json")] = False) -> None:  # noqa: B006 - typer's way
-    """What would run, why, and how much it would ask. Starts nothing and writes nothing."""
+    """What would run, why, and what it would ask and cost. Starts nothing and writes nothing."""
     with _mistakes():
+        from pipeline.planned import planned, table
+
         loaded, steps = _load(config, changes)
-        lines = [_planned(step, _build_folder(loaded)) for step in steps]
+        lines = [planned(step, _build_folder(loaded), loaded.engine_runtime) for step in steps]
         if as_json:
-            typer.echo(json.dumps(lines, indent=1))
+            typer.echo(json.dumps([line.as_json() for line in lines], indent=1))
             return
-        widths = [max(len(str(line[key])) for line in lines) for key in ("step", "stage", "rows")]
-        for line in lines:
-            typer.echo(
-                f"{line['step']:<{widths[0]}}  {line['stage']:<{widths[1]}}  {line['rows']:>{widths[2]}}  {line['state']}"
-                + (f": {line['why']}" if line["why"] else "")
-            )
-        typer.echo(f"\n{_cost(lines)}")
-
-
-def _planned(step: "Step", build: Path) -> dict[str, Any]:
-    from pipeline.plan import most_rows, stage_kind, why_stale
-
-    artifact = step.artifact(build)
-    rows, there = most_rows(step, build), artifact.rows_there()
-    said = "?" if rows is None else f"{rows:,}" if artifact.is_committed else f"≤{rows:,}"
-    line = {"step": step.name, "stage": stage_kind(step.stage), "rows": said, "state": "reuse", "why": ""}
-    if not artifact.is_committed:
-        line |= (
-            {"state": "resume", "why": f"{there:,} rows are there"}
-            if there
-            else {"state": "run", "why": why_stale(step, build)}
-        )
-    if not step.engine:
-        return {**line, "requests": 0, "output_tokens": 0}
-    requests = 0 if artifact.is_committed else None if rows is None else max(0, rows - there)
-    return {**line, "requests": requests, "output_tokens": (requests or 0) * step.engine.sampling.max_tokens}
-
-
-def _cost(lines: list[dict[str, Any]]) -> str:
-    """What the plan would ask of models, as far as it is bounded."""
-    requests = sum(line["requests"] or 0 for line in lines)
-    tokens = sum(line["output_tokens"] for line in lines)
-    unknown = [line["step"] for line in lines if line["requests"] is None]
-    said = (
-        f"To ask of models: at most {requests:,} requests and {tokens:,} tokens written"
-        if requests
-        else "Nothing to ask of models"
-    )
-    return f"{said}; besides, {', '.join(unknown)}, whose rows nothing bounds yet" if unknown else said
+        for text in table(lines):
+            typer.echo(text)
 
 
 @app.command(epilog="Example: pairmill run configs/quickstart.yaml --set steps.corpus.path=my.jsonl")
@@ -123,17 +85,66 @@ def run(
     with _mistakes():
         loaded, steps = _load(config, changes, remember=True)
         folder = _build_folder(loaded)
-        from pipeline.progress import JsonLines, Progress
+        _build(loaded, steps, folder, quiet=quiet, as_json=as_json)
 
-        with _chatter_to(folder) as (out, err, log):
-            watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
-            if not (as_json or quiet):
-                print(f"Ray's and the engine's own messages go to {log}", file=out)
-            _run(loaded, steps, folder, watcher, err, log)
-            if isinstance(watcher, Progress):
-                print(f"\n{watcher.table()}", file=out)
-                for release in _releases(steps, folder):
-                    print(f"\nThe release is in {release}", file=out)
+
+@app.command(epilog="Example: pairmill pilot configs/multilingual.yaml -n 40")
+def pilot(
+    config: ConfigPath,
+    count: Annotated[int, typer.Option("-n", min=1, help="How many seeds for each step that asks first.")] = 500,
+    changes: Changes = [],  # noqa: B006 - typer's way
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the yields and the forecast alone.")] = False,
+) -> None:
+    """Build from a sample of the seeds, and forecast from its yields what the whole would give."""
+    with _mistakes():
+        from pipeline.pilot import askings, pilot_of, told, yields
+
+        loaded, steps = _load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
+        folder = _build_folder(loaded)
+        _build(loaded, steps, folder, quiet=quiet)
+        typer.echo()
+        for line in told(yields(steps, folder), list(askings(steps, folder, loaded.engine_runtime))):
+            typer.echo(line)
+
+
+@app.command(epilog="Example: pairmill languages sr-Latn zh-Hant")
+def languages(
+    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG]...", help="Some of them, or any others.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """The 93 languages of `xlm-r`, or those of these tags."""
+    with _mistakes():
+        from pipeline.languages import expanded, listed
+
+        rows = list(listed(expanded(tags or ["xlm-r"])))
+        if as_json:
+            typer.echo("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
+            return
+        shown = [
+            tuple(rows[0]),
+            *(tuple(f"{value:,}" if isinstance(value, int) else value for value in row.values()) for row in rows),
+        ]
+        # The autonym goes last: no terminal agrees with another on how wide its letters are.
+        ordered = [(tag, name, script, *rest, autonym) for tag, name, autonym, script, *rest in shown]
+        widths = [max(map(len, column)) for column in zip(*ordered, strict=True)]
+        for row in ordered:
+            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _build(config: "Config", steps: "list[Step]", folder: Path, *, quiet: bool = False, as_json: bool = False) -> None:
+    """Run the steps and show how it goes."""
+    from pipeline.progress import JsonLines, Progress
+    from pipeline.terminal import chatter_to
+
+    with chatter_to(folder) as (out, err, log):
+        watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
+        if not (as_json or quiet):
+            print(f"Ray's and the engine's own messages go to {log}", file=out)
+        _run(config, steps, folder, watcher, err, log)
+        if isinstance(watcher, Progress):
+            print(f"\n{watcher.table()}", file=out)
+            for release in _releases(steps, folder):
+                print(f"\nThe release is in {release}", file=out)
 
 
 def _run(  # noqa: PLR0913 - what a run needs of the command line
@@ -194,13 +205,19 @@ def status(
             typer.echo(line)
 
 
-def _load(given: str, changes: list[str], *, remember: bool = False) -> "tuple[Config, list[Step]]":
-    """The config and its plan; `remember` keeps the digests of the files that it read."""
+def _load(
+    given: str,
+    changes: list[str],
+    *,
+    remember: bool = False,
+    change: "Callable[[Config], Config]" = lambda whole: whole,
+) -> "tuple[Config, list[Step]]":
+    """The config, changed, and its plan; `remember` keeps the digests of the files that it read."""
     from pipeline import config, contents, prompts, shipped
     from pipeline.plan import plan as plan_steps
 
     path = shipped.find_config(given)
-    loaded = config.load(path, changes)
+    loaded = change(config.load(path, changes))
     folders = shipped.prompt_folders(path)
     content = contents.Contents(_build_folder(loaded))
     try:
@@ -221,41 +238,9 @@ def _build_folder(config: "Config") -> Path:
     return (Path(config.runtime.root).expanduser() / config.recipe.name).resolve()
 
 
-@contextmanager
-def _chatter_to(folder: Path) -> Iterator[tuple[TextIO, TextIO, Path]]:
-    """Send all that is printed, by libraries and their processes too, to a log file; give us the real out and err."""
-    from pipeline.store import StoreError
-
-    log = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("ab", buffering=0)
-    except OSError as cause:
-        raise StoreError(
-            f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can"
-        ) from cause
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {number: os.dup(number) for number in (1, 2)}
-    with file, _line_by_line(os.dup(1)) as out, _line_by_line(os.dup(2)) as err:
-        try:
-            for number in kept:
-                os.dup2(file.fileno(), number)
-            yield out, err, log
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, saved in kept.items():
-                os.dup2(saved, number)
-                os.close(saved)
-
-
-def _line_by_line(number: int) -> TextIO:
-    return os.fdopen(number, "w", encoding="utf-8", errors="replace", buffering=1)
-
-
 EXIT_CODES = {
     "ConfigError": 2,
+    "UnknownLanguageError": 2,
     "PromptError": 2,
     "BudgetError": 3,
     "EngineError": 4,

@@ -31,14 +31,19 @@ from pipeline.engines.vllm import Vllm
 from pipeline.exporters.export import Export
 from pipeline.retrievers.base import Retriever
 from pipeline.stages.base import Stage
+from pipeline.stages.candidates import Candidates
 from pipeline.stages.checks import Check
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.dedup import Dedup
 from pipeline.stages.filter import Filter
 from pipeline.stages.generate import Generate
+from pipeline.stages.instruct import Instruct
 from pipeline.stages.meaning import EmbedScore, Meaning
 from pipeline.stages.negatives import HardNegatives
-from pipeline.stages.parse import ParseParaphrase, ParseQuery, ParseTranslation
+from pipeline.stages.no_corpus import BlankSeeds, Positives
+from pipeline.stages.parse.pairs import ParseLabel, ParseParaphrase, ParseQuery, ParseTranslation, ParseWrittenPair
+from pipeline.stages.parse.revisions import ParseBackTranslation, ParseContrast, ParseCounterInstruction, ParseRewrite
+from pipeline.stages.parse.seeds import ParseChoices, ParseTopics
 from pipeline.stages.read import ReadBeir, ReadJsonl, ReadParquet
 from pipeline.stages.read_hf import ReadHF
 from pipeline.stages.read_pairs import ReadPairs
@@ -53,17 +58,29 @@ _Shipped = Annotated[
     | ReadHF
     | ReadBeir
     | ReadPairs
+    | BlankSeeds
     | Chunk
     | Sentences
     | Sample
+    | Candidates
     | Generate
     | ParseQuery
     | ParseParaphrase
     | ParseTranslation
+    | ParseLabel
+    | ParseWrittenPair
+    | ParseChoices
+    | ParseTopics
+    | ParseRewrite
+    | ParseContrast
+    | ParseBackTranslation
+    | ParseCounterInstruction
+    | Instruct
     | Filter
     | Dedup
     | EmbedScore
     | Meaning
+    | Positives
     | Search
     | HardNegatives
     | Export,

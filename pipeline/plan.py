@@ -12,12 +12,13 @@ from typing import Any
 
 from pipeline.config import ConfigError, Recipe
 from pipeline.digest import digest
+from pipeline.draws import OTHERS, untranslatable
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
-from pipeline.rows import Row
+from pipeline.rows import Pair, Row
 from pipeline.stages.base import MappedStage, Stage
-from pipeline.stages.generate import Generate
+from pipeline.stages.generate import LENGTH, Generate
 from pipeline.store import Artifact
 
 
@@ -31,20 +32,17 @@ class Step:
     row_type: type[Row]
     files: Mapping[str, Path]
     prompts: Mapping[str, Prompt]
-    engine: Engine | None
+    engines: Mapping[str, Engine]
+    facets: frozenset[str]
     identity: Mapping[str, Any]
 
     @cached_property
     def fingerprint(self) -> str:
         return digest(self.identity)
 
-    @property
-    def engine_name(self) -> str:
-        return self.stage.engine if isinstance(self.stage, Generate) else ""
-
-    @property
-    def fingerprint_of_engine(self) -> str:
-        return digest(self.identity.get("engine"))
+    def engine_identity(self, name: str) -> str:
+        """The digest of what one of its engines is."""
+        return digest(self.identity[_engine_key(name, len(self.engines))])
 
     def above(self) -> Iterator["Step"]:
         """The steps that it reads, each once."""
@@ -85,9 +83,11 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     given = {field: _row_type(name, stage, field, steps) for field, steps in inputs.items()}
     files = {field: file(value) for field in stage.file_fields if (value := getattr(stage, field)) is not None}
     prompts = {wanted: prompt(wanted) for wanted in stage.prompt_names()}
-    engine = _engine(name, stage, recipe)
+    engines = _engines(name, stage, recipe)
+    facets = _facets(stage, inputs)
     if isinstance(stage, Generate):
-        _check_variables(name, stage, prompts[stage.prompt])
+        _check_asking(name, stage, prompts[stage.prompt], given["input"], stage.facet_names(facets, prompts))
+    identities = {key: _engine_identity(engine, content) for key, engine in engines.items()}
     identity = {
         "stage": stage_kind(stage),
         "version": stage.version,
@@ -95,21 +95,27 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
         **{field: [step.fingerprint for step in steps] for field, steps in inputs.items()},
         **{f"content of {field}": content(path) for field, path in files.items()},
         **{f"prompt {wanted}": found.digest for wanted, found in prompts.items()},
-        **({"engine": _engine_identity(engine, content)} if engine else {}),
+        **{_engine_key(key, len(identities)): value for key, value in identities.items()},
     }
-    return Step(name, stage, inputs, stage.gives(given), files, prompts, engine, identity)
+    return Step(
+        name, stage, inputs, stage.gives(given), files, prompts, engines, stage.facet_names(facets, prompts), identity
+    )
+
+
+def _facets(stage: Stage, inputs: Mapping[str, Sequence[Step]]) -> frozenset[str]:
+    """The facets that every row of its main input has."""
+    main = inputs[stage.over] if isinstance(stage, MappedStage) else [one for steps in inputs.values() for one in steps]
+    return frozenset.intersection(*(step.facets for step in main)) if main else frozenset()
 
 
 def _fields(stage: Stage, files: Mapping[str, Path]) -> dict[str, Any]:
     """The stage's own fields: names of steps and files stand for something else, which counts in their place."""
     fields = stage.model_dump(mode="json")
-    return {
-        name: value
-        for name, value in fields.items()
-        if name not in stage.takes
-        and name not in files
-        and not (name in {"engine", "prompt"} and isinstance(stage, Generate))
-    }
+    elsewhere = {*stage.takes, *files}
+    if isinstance(stage, Generate):
+        elsewhere |= {"prompt", *(["engine"] if len(stage.engine) == 1 else [])}
+        fields = {**fields, **({"shares": fields["engine"]} if len(stage.engine) > 1 else {})}
+    return {name: value for name, value in fields.items() if name not in elsewhere}
 
 
 def _read(name: str, field: str, given: str, above: Mapping[str, Step]) -> Step:
@@ -139,13 +145,18 @@ def stage_kind(stage: Stage) -> str:
     return str(getattr(stage, "kind", type(stage).__name__))
 
 
-def _engine(name: str, stage: Stage, recipe: Recipe) -> Engine | None:
-    if not isinstance(stage, Generate):
-        return None
-    if stage.engine not in recipe.engines:
+def _engines(name: str, stage: Stage, recipe: Recipe) -> dict[str, Engine]:
+    """The engines that a step asks, by name."""
+    wanted = stage.engine if isinstance(stage, Generate) else {}
+    if unknown := [key for key in wanted if key not in recipe.engines]:
         known = ", ".join(recipe.engines) or "none; add one under engines"
-        raise ConfigError(f"steps.{name}.engine: no engine {stage.engine!r}; there are {known}")
-    return recipe.engines[stage.engine]
+        raise ConfigError(f"steps.{name}.engine: no engine {unknown[0]!r}; there are {known}")
+    return {key: recipe.engines[key] for key in wanted}
+
+
+def _engine_key(name: str, count: int) -> str:
+    """Where an engine stands in an identity: by its name only where there are several, so that a lone one may be renamed."""
+    return "engine" if count == 1 else f"engine {name}"
 
 
 def _engine_identity(engine: Engine, content: Callable[[Path], str]) -> dict[str, Any]:
@@ -155,13 +166,23 @@ def _engine_identity(engine: Engine, content: Callable[[Path], str]) -> dict[str
     return fields
 
 
-def _check_variables(name: str, stage: Generate, prompt: Prompt) -> None:
-    supplied = stage.supplies()
+def _check_asking(name: str, stage: Generate, prompt: Prompt, given: type[Row], facets: frozenset[str]) -> None:
+    supplied = stage.supplies(given, facets)
     if unknown := [variable for variable in prompt.variables if variable not in supplied]:
         raise ConfigError(
             f"steps.{name}.prompt: {prompt.name} wants {unknown[0]!r}, which nothing supplies; there are "
-            f"{', '.join(supplied)}; add steps.{name}.facets.{unknown[0]} with its values"
+            f"{', '.join(supplied)}; add steps.{name}.{_way_to_supply(unknown[0])} with its values"
         )
+    if prompt.reply == "translation" and not issubclass(given, Pair) and (tag := untranslatable(stage.language)):
+        of = "a language that has no rule" if tag == OTHERS else f"{tag!r}"
+        raise ConfigError(
+            f"steps.{name}.language: a seed in {of} has no other language to be translated into; give rules by the seed's "
+            "language, for example {en: {de: 1, sw: 1}, '*': {en: 1}}, or several languages"
+        )
+
+
+def _way_to_supply(variable: str) -> str:
+    return variable if variable == LENGTH else f"facets.{variable}"
 
 
 def why_stale(step: Step, build: Path) -> str:

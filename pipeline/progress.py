@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -117,6 +117,7 @@ class JsonLines:
             "rows_in": stats.rows_in,
             "rows_out": stats.rows_out,
             "rejected": dict(stats.rejected),
+            "noted": dict(stats.noted),
             "prompt_tokens": stats.prompt_tokens,
             "output_tokens": stats.output_tokens,
             "seconds": None if seconds is None else round(seconds, 3),
@@ -128,11 +129,14 @@ class JsonLines:
 
 def _cells(one: Finished) -> tuple[str, ...]:
     stats = one.stats
-    reasons = ", ".join(
-        f"{name} {count:,}" for name, count in sorted(stats.rejected.items(), key=lambda item: -item[1])[:3]
-    )
+    reasons = "; noted: ".join(filter(None, (_counts(stats.rejected), _counts(stats.noted))))
     seconds, how = ("", "reused") if one.seconds is None else (f"{one.seconds:.1f}", "run")
     return (one.step, f"{stats.rows_in:,}", f"{stats.rows_out:,}", f"{stats.rows_rejected:,}", seconds, how, reasons)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    """The three largest."""
+    return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:3])
 
 
 def _aligned(row: tuple[str, ...], widths: Sequence[int]) -> str:

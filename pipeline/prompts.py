@@ -6,37 +6,39 @@
     variables: [text, language]        # what the blocks may use; anything else is refused when the file is loaded
     shots: 1                           # how many of the examples go before the real turn: those that share most values
                                        # with it (its language, its style), drawn among equals by the seed's digest
-    examples:
+    examples:                          # or the name of a .jsonl file beside this one: a pool, one example a line
       - {text: "…", language: English, reply: {query: "…"}}
     ---
     {% block system %}…{% endblock %}
     {% block user %}…{{ text }}…{% endblock %}
 
 A worked example goes through the same user block as the real turn, and its reply becomes the assistant's turn, so an
-example cannot drift from the form it shows. What comes from data is a value, never a template, and chat-template tokens
+example cannot drift from the form it shows. A reply that chooses (`reply: choice`) says in `choices` among what: values by
+name, or `candidates`, of which it gives the number of one; the blocks may use the values. What comes from data is a value, never a template, and chat-template tokens
 in it are broken up, so that a document stays a text whatever it says.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import regex
 import yaml
 from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from pipeline.digest import digest, draw
-from pipeline.replies import REPLIES, Message, WrittenReply
+from pipeline.replies import CANDIDATES, REPLIES, Message, WrittenReply, choice_type
 
 SUFFIX = ".md.j2"
-RENDERING = 2  # raised when the same file and values render otherwise than before
+RENDERING = 3  # raised when the same file and values render otherwise than before
 _FRONT = regex.compile(r"\A---\n(.*?)\n---\n(.*)\Z", regex.DOTALL)
 _ROLES = ("system", "user")
+_CHOICE = "choice"
 # Tags in snake case are tokens of one model or another, and never HTML; DeepSeek writes its bars full width.
 _TOKEN_LIKE = regex.compile(
     r"<(?=[|｜][^|｜<>]{1,64}[|｜]>|/?(?:s|bos|eos|pad|unk|mask|think|SYS|filename|reponame)>|/?[a-z]+(?:_[a-z0-9]+)+>)"
@@ -49,14 +51,20 @@ class PromptError(ValueError):
     """A prompt file that cannot be used; the message names the file and the way out."""
 
 
+Choices = dict[str, Literal["candidates"] | Annotated[tuple[str, ...], Field(min_length=1)]]
+Values = Mapping[str, str | Sequence[str]]
+"""The variables of a prompt: texts, or lists of them."""
+
+
 class _Front(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str
     reply: str
+    choices: Choices = {}
     variables: tuple[str, ...]
     shots: NonNegativeInt = 1
-    examples: tuple[dict[str, Any], ...] = ()
+    examples: str | tuple[dict[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,8 @@ class Prompt:
     """A checked prompt. Its digest covers all that can change a rendering, and so not the description."""
 
     name: str
-    reply_type: type[WrittenReply]
+    reply: str
+    choices: Choices
     variables: tuple[str, ...]
     shots: int
     examples: tuple[Mapping[str, Any], ...]
@@ -72,13 +81,17 @@ class Prompt:
 
     @cached_property
     def digest(self) -> str:
-        shape = self.reply_type.schema_for_engine()
+        shape = self.choices or self.shape().schema_for_engine()
         examples = [dict(example) for example in self.examples]
         return digest(RENDERING, shape, list(self.variables), self.shots, examples, self.body)
 
-    def render(self, values: Mapping[str, str], seed: str) -> tuple[Message, ...]:
+    def shape(self, candidates: int = 0) -> type[WrittenReply]:
+        """The shape of its replies about a seed with so many candidates."""
+        return choice_type(tuple(self.choices.items()), candidates) if self.choices else REPLIES[self.reply]
+
+    def render(self, values: Values, seed: str) -> tuple[Message, ...]:
         """The chat for these values: system, the examples drawn by `seed`, then the real turn."""
-        plain = {name: as_text(values[name]) for name in self.variables}
+        plain: dict[str, Any] = {name: _plain(values[name]) for name in self.variables} | self._offers
         messages: list[Message] = []
         if "system" in self._template.blocks:
             messages.append({"role": "system", "content": self._block("system", plain)})
@@ -86,12 +99,17 @@ class Prompt:
             messages.extend(self._turns[number])
         return (*messages, {"role": "user", "content": self._block("user", plain)})
 
+    @property
+    def _offers(self) -> dict[str, Sequence[str]]:
+        """The values that a reply chooses among, by the name of the choice."""
+        return {name: values for name, values in self.choices.items() if values != CANDIDATES}
+
     @cached_property
     def _turns(self) -> Sequence[tuple[Message, Message]]:
         """The two turns of each worked example."""
         return [
             (
-                {"role": "user", "content": self._block("user", example)},
+                {"role": "user", "content": self._block("user", {**example, **self._offers})},
                 {"role": "assistant", "content": json.dumps(example["reply"], ensure_ascii=False)},
             )
             for example in self.examples
@@ -106,9 +124,11 @@ class Prompt:
     @property
     def example_replies(self) -> tuple[str, ...]:
         """What the worked examples write, and a model with nothing to say repeats."""
-        return tuple(self.reply_type.model_validate(example["reply"]).written for example in self.examples)
+        if self.choices:
+            return ()
+        return tuple(self.shape().model_validate(example["reply"]).texts[0] for example in self.examples)
 
-    def _drawn(self, values: Mapping[str, str], seed: str) -> Sequence[int]:
+    def _drawn(self, values: Values, seed: str) -> Sequence[int]:
         """The numbers of the examples that share most values with the real turn, among equals from where the seed points."""
         count = len(self.examples)
         start = draw(count, self.name, seed) if count else 0
@@ -131,6 +151,10 @@ class Prompt:
         return {key: value for key, value in self.__dict__.items() if key not in {"_template", "_turns"}}
 
 
+def _plain(value: str | Sequence[str]) -> str | list[str]:
+    return as_text(value) if isinstance(value, str) else [as_text(item) for item in value]
+
+
 def as_text(value: str) -> str:
     """The value with a word joiner inside whatever a tokenizer might take for a token of its chat template."""
     return _TOKEN_LIKE.sub(lambda match: match[0] + _WORD_JOINER, value)
@@ -145,7 +169,7 @@ def load(name: str, folders: Sequence[Path]) -> Prompt:
     for folder in folders:
         path = folder / f"{name}{SUFFIX}"
         if path.is_file():
-            return parse(_read(path), name, str(path))
+            return parse(_read(path), name, str(path), folder)
     known = sorted({path.name.removesuffix(SUFFIX) for folder in folders for path in folder.glob(f"*{SUFFIX}")})
     raise PromptError(f"no prompt {name!r}; there are {', '.join(known)}, or add {folders[0] / (name + SUFFIX)}")
 
@@ -157,13 +181,32 @@ def _read(path: Path) -> str:
         raise PromptError(f"{path}: cannot be read as UTF-8 text ({cause})") from cause
 
 
-def parse(source: str, name: str, where: str) -> Prompt:
-    """The prompt of a file's text; `where` names the file in errors."""
+def _pool(path: Path) -> Iterator[dict[str, Any]]:
+    """The examples of a pool, a JSON object a line."""
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        try:
+            example = json.loads(line)
+        except ValueError as cause:
+            raise PromptError(f"{path}: line {number} is no JSON: {cause}") from cause
+        if not isinstance(example, dict):
+            raise PromptError(f"{path}: line {number} is no JSON object")
+        yield example
+
+
+def parse(source: str, name: str, where: str, folder: Path = Path()) -> Prompt:
+    """The prompt of a file's text; `where` names the file in errors, and a pool of examples is looked for in `folder`."""
     front, body = _split(source, where)
-    if front.reply not in REPLIES:
-        raise PromptError(f"{where}: reply: no shape {front.reply!r}; there are {', '.join(REPLIES)}")
-    _check_body(body, front.variables, where)
-    prompt = Prompt(name, REPLIES[front.reply], front.variables, front.shots, front.examples, body)
+    if front.reply not in (*REPLIES, _CHOICE):
+        raise PromptError(f"{where}: reply: no shape {front.reply!r}; there are {', '.join((*REPLIES, _CHOICE))}")
+    if bool(front.choices) != (front.reply == _CHOICE):
+        raise PromptError(
+            f"{where}: choices: what a reply chooses among goes with `reply: {_CHOICE}`, and with no other"
+        )
+    if taken := sorted(front.choices.keys() & set(front.variables)):
+        raise PromptError(f"{where}: choices.{taken[0]}: is among the variables too; a name stands for one thing")
+    _check_body(body, (*front.variables, *front.choices), where)
+    examples = tuple(_pool(folder / front.examples)) if isinstance(front.examples, str) else front.examples
+    prompt = Prompt(name, front.reply, front.choices, front.variables, front.shots, examples, body)
     _check_examples(prompt, where)
     _check_rendering(prompt, where)
     return prompt
@@ -208,15 +251,18 @@ def _check_examples(prompt: Prompt, where: str) -> None:
         if missing := [name for name in (*prompt.variables, "reply") if name not in example]:
             raise PromptError(f"{where}: example {number} lacks {missing[0]}")
         try:
-            prompt.reply_type.model_validate(example["reply"])
+            shape = prompt.shape(len(example.get(CANDIDATES, ())))
+            shape.model_validate(example["reply"])
         except ValidationError as cause:
-            wanted = ", ".join(prompt.reply_type.model_fields)
-            raise PromptError(f"{where}: example {number}: its reply needs {wanted}") from cause
+            wrong = cause.errors()[0]
+            key = ".".join(map(str, wrong["loc"]))
+            raise PromptError(f"{where}: example {number}: reply.{key}: {wrong['msg']}") from cause
 
 
 def _check_rendering(prompt: Prompt, where: str) -> None:
     try:
-        prompt.render(dict.fromkeys(prompt.variables, "…"), "")
+        values: dict[str, str | Sequence[str]] = dict.fromkeys(prompt.variables, "…")
+        prompt.render(values | ({CANDIDATES: ["…"]} if CANDIDATES in values else {}), "")
     except (TemplateError, ArithmeticError, LookupError, TypeError, ValueError) as cause:
         raise PromptError(f"{where}: cannot be rendered: {cause}") from cause
 

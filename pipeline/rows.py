@@ -6,11 +6,11 @@ are those of information retrieval (`doc_id`, `query`, `positive`, `score`).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import pyarrow as pa
 
-Task = Literal["retrieval", "similarity", "bitext"]
+Task = Literal["retrieval", "similarity", "bitext", "classification"]
 TASKS: tuple[Task, ...] = get_args(Task)
 
 _TEXT = pa.string()
@@ -70,25 +70,62 @@ class Passage(Row):
 
 
 @dataclass(frozen=True, slots=True)
-class Generation(Row):
-    """What a model was asked about a seed, and its reply, verbatim.
+class Seed(Row):
+    """A text to write about, with what is already decided of the writing.
 
-    `language` is the language the reply is asked for in. `reply` is null where the engine gave none; then `error` says
-    why. Tokens are counted by the engine and null where it does not count.
+    `language` is the text's. `facets` are variables of the next prompt by name (a persona, a question type), and `candidates`
+    texts of which a reply may choose one. A seed without a corpus has an empty text, and an id that is its document's.
+    """
+
+    seed_id: str
+    doc_id: str
+    text: str
+    title: str | None
+    language: str
+    facets: Mapping[str, str] = field(default_factory=dict)
+    candidates: Sequence[str] = ()
+
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("seed_id", _TEXT),
+            ("doc_id", _TEXT),
+            ("text", _TEXT),
+            ("title", _TEXT),
+            ("language", _TEXT),
+            ("facets", _FACETS),
+            ("candidates", _TEXTS),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Generation(Row):
+    """What a model was asked about a seed or a pair, and its reply, verbatim.
+
+    `seed` is the text asked about (of a pair its query, and the whole pair as JSON is in `pair`); `language` is the language
+    the reply is asked for in; `engine` is the writer's name in the recipe. `reply` is null where the engine gave none; then
+    `error` says why. `reasoning` is what a thinking model wrote before its reply. `attempt` is 2 where a first reply could not
+    be read and the request was made again. Tokens are counted by the engine and null where it does not count.
     """
 
     request_id: str
     seed_id: str
     doc_id: str
     seed: str
+    title: str | None
     seed_language: str
     language: str
     facets: Mapping[str, str]
-    reply: str | None
-    finish_reason: str | None
-    prompt_tokens: int | None
-    output_tokens: int | None
-    error: str | None
+    candidates: Sequence[str]
+    pair: str | None
+    engine: str
+    reply: str | None = None
+    reasoning: str | None = None
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    error: str | None = None
+    attempt: int = 1
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -96,14 +133,20 @@ class Generation(Row):
             ("seed_id", _TEXT),
             ("doc_id", _TEXT),
             ("seed", _TEXT),
+            ("title", _TEXT),
             ("seed_language", _TEXT),
             ("language", _TEXT),
             ("facets", _FACETS),
+            ("candidates", _TEXTS),
+            ("pair", _TEXT),
+            ("engine", _TEXT),
             ("reply", _TEXT),
+            ("reasoning", _TEXT),
             ("finish_reason", _TEXT),
             ("prompt_tokens", pa.int64()),
             ("output_tokens", pa.int64()),
             ("error", _TEXT),
+            ("attempt", pa.int64()),
         ]
     )
 
@@ -122,16 +165,20 @@ _PAIR_FIELDS = [
     ("facets", _FACETS),
     ("scores", _SCORES),
     ("request_id", _TEXT),
+    ("label", pa.float64()),
+    ("written_negatives", _TEXTS),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Pair(Row):
-    """A query and its positive, of one of three tasks.
+    """A query and its positive, of one of four tasks.
 
     `seed_id` and `doc_id` name the text of the corpus that the pair was made from, and the document it stands in: neither
     that text nor, for retrieval, its document may serve as a negative. `positive_id` is `seed_id` where the positive is
-    that text itself. A pair that a user brings has no `request_id`.
+    that text itself. A pair that a user brings has no `request_id`. `label` is how close query and positive were asked to be,
+    5 for the same meaning down to 2 (the degrees of STS), and null where they are simply a pair. `written_negatives` are
+    texts that a model wrote to look like the positive and to be wrong.
     """
 
     pair_id: str
@@ -147,6 +194,8 @@ class Pair(Row):
     facets: Mapping[str, str] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     request_id: str | None = None
+    label: float | None = None
+    written_negatives: Sequence[str] = ()
 
     schema: ClassVar[pa.Schema] = pa.schema(_PAIR_FIELDS)
 
@@ -175,11 +224,16 @@ class SearchedPair(Pair):
 
 @dataclass(frozen=True, slots=True)
 class Example(Pair):
-    """A pair with its negatives, the hardest first; `negative_scores` are the retriever's."""
+    """A pair with its negatives, the hardest first.
+
+    `negative_origins` say of each whether it was `mined` from the corpus or `written` by a model; `negative_scores` are the
+    retriever's, and null for a written one.
+    """
 
     negatives: Sequence[str] = ()
     negative_ids: Sequence[str] = ()
-    negative_scores: Sequence[float] = ()
+    negative_scores: Sequence[float | None] = ()
+    negative_origins: Sequence[str] = ()
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -187,6 +241,7 @@ class Example(Pair):
             ("negatives", _TEXTS),
             ("negative_ids", _TEXTS),
             ("negative_scores", pa.list_(pa.float32())),
+            ("negative_origins", _TEXTS),
         ]
     )
 
@@ -200,6 +255,17 @@ class Reject(Row):
     detail: str = ""
 
     schema: ClassVar[pa.Schema] = pa.schema([("rejected_id", _TEXT), ("reason", _TEXT), ("detail", _TEXT)])
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Something that was done to a row that goes on, to be counted by its reason (`repaired`)."""
+
+    reason: str
+
+
+Made: TypeAlias = Row | Reject | Note
+"""What a stage yields: rows, and what is to be told of those that are none."""
 
 
 def to_table(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:

@@ -1,12 +1,12 @@
 """Runs a plan on Ray: what is committed is skipped, the rest is made part by part and committed.
 
-Steps that need no model run as soon as what they read is there. Steps that ask the same engine are gathered until nothing
-else can run, and then answered in one go, so that a model is loaded once.
+Steps that need no model run as soon as what they read is there. Steps that ask one are gathered until nothing else can
+run, and then answered in one go, engine after engine, so that a model is loaded once for all of them.
 """
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,14 +15,14 @@ from typing import Any, Protocol
 
 import ray
 
-from pipeline import __version__, work
+from pipeline import __version__, asking, work
 from pipeline.config import Config
-from pipeline.engines.vllm import Vllm, VllmRuntime
+from pipeline.engines.vllm import Vllm
 from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError, lock
 from pipeline.stream import BudgetError, answered, known_cause
-from pipeline.work import Job
+from pipeline.work import Job, Writer
 
 LOGICAL_CPUS = 8
 """What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
@@ -64,8 +64,8 @@ class Build:
                     self.watcher.finished(step.name, artifact.stats(), None)
             for step in todo:  # what cannot run is told now and not after hours of work
                 step.stage.check()
-                if step.engine:
-                    step.engine.check()
+                for engine in step.engines.values():
+                    engine.check()
             if todo:
                 with _ray(self.config) as share:
                     self._run(todo, share)
@@ -73,14 +73,13 @@ class Build:
     def _run(self, todo: list[Step], share: float) -> None:
         while todo:
             ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
-            plain = [step for step in ready if not step.engine]
+            plain = [step for step in ready if not step.engines]
+            made = plain[:1] or ready
             if plain:
                 self._make(plain[0], share)
-                todo.remove(plain[0])
-                continue
-            together = [step for step in ready if step.engine_name == ready[0].engine_name]
-            self._generate(together, share)
-            todo[:] = [step for step in todo if step not in together]
+            else:
+                self._generate(ready, share)
+            todo[:] = [step for step in todo if step not in made]
 
     def _make(self, step: Step, share: float) -> None:
         began = time.monotonic()
@@ -92,7 +91,7 @@ class Build:
             self.watcher.started(step.name, job.over.count())
             if isinstance(step.stage, ActorStage):
                 _result(_submit(work.build, share)(job))
-            total = self._parts(step, job, work.run_part, share, window=None)
+            total = self._parts(step, job, work.run_part, share)
         self._commit(step, total, began)
 
     def _table(self, step: Step, job: Job, share: float) -> Stats:
@@ -103,50 +102,58 @@ class Build:
         stats: Stats = _result(running)
         return stats
 
-    def _parts(
-        self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float, window: int | None
-    ) -> Stats:
+    def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float) -> Stats:
         """Make all parts, a bounded number at a time, and return their sum."""
         total = Stats()
-        for stats in _each(make, job, range(len(job.paths)), share, window):
+        for stats in _each(make, job, share):
             total += stats or Stats()
-            if make is not work.assemble:
-                under_way = job.artifact.rows_in_pieces() if step.engine and stats is None else 0
-                self.watcher.advanced(step.name, total + Stats(under_way, under_way))
+            if not step.engines:
+                self.watcher.advanced(step.name, total)
         return total
 
     def _generate(self, steps: list[Step], share: float) -> None:
-        """Answer steps of one engine."""
+        """Answer steps, one engine after the other, each loaded once for all of them."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
-        if not isinstance(steps[0].engine, Vllm):
-            for step in steps:
-                began = time.monotonic()
-                job = jobs[step.name]
-                self.watcher.started(step.name, job.over.count())
-                window = job.engine_runtime.replicas if job.engine_runtime else None
-                self._commit(step, self._parts(step, job, work.generate_part, share, window), began)
-            return
-        for step in steps:
-            self.watcher.started(step.name, jobs[step.name].over.count())
-        self._stream(steps[0].engine, jobs)
-        for step in steps:
-            self._commit(step, self._parts(step, jobs[step.name], work.assemble, share, window=None), began)
-
-    def _stream(self, engine: Vllm, jobs: dict[str, Job]) -> None:
-        """Send all unanswered requests of the jobs through one engine, committing pieces as they come back."""
-        runtime = next(iter(jobs.values())).engine_runtime
-        assert isinstance(runtime, VllmRuntime)
-        parts = [
-            {"job": name, "number": number}
-            for name, job in jobs.items()
-            for number in range(len(job.paths))
-            if not job.artifact.row_path(number).exists()
-        ]
         so_far = {name: _committed(job) for name, job in jobs.items()}
-        for name, stats in answered(engine, runtime, jobs, parts):
-            so_far[name] += stats
-            self.watcher.advanced(name, so_far[name])
+        for step in steps:
+            self.watcher.started(step.name, step.stage.most_rows(jobs[step.name].over.count()))
+        for name in dict.fromkeys(name for step in steps for name in step.engines):
+            asking_it = {step.name: jobs[step.name] for step in steps if name in step.engines}
+            if isinstance(self.config.recipe.engines[name], Vllm):
+                self._stream(name, asking_it, so_far)
+            else:
+                self._ask(name, asking_it, so_far, share)
+        for step in steps:
+            self._commit(step, self._parts(step, jobs[step.name], asking.assemble, share), began)
+
+    def _ask(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats], share: float) -> None:
+        """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
+        for name, job in jobs.items():
+            answered = so_far[name] if len(job.engines) > 1 else Stats()
+            window = job.engines[engine].runtime.replicas
+            for stats in _each(lambda job, number: asking.generate_part(job, number, engine), job, share, window):
+                if stats:
+                    answered += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
+                under_way = 0 if stats else job.artifact.rows_in_pieces()
+                self.watcher.advanced(name, answered + Stats(under_way, under_way))
+            so_far[name] = answered
+
+    def _stream(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats]) -> None:
+        """Send all unanswered requests of the jobs through one vLLM, and those whose reply cannot be read once more."""
+        unread = True
+        while unread:
+            unread = False
+            parts = [
+                {"job": name, "number": number}
+                for name, job in jobs.items()
+                for number in range(len(job.paths))
+                if not job.artifact.row_path(number).exists()
+            ]
+            for name, stats in answered(engine, jobs, parts):
+                unread = unread or bool(stats.noted["unread"])
+                so_far[name] += stats
+                self.watcher.advanced(name, so_far[name])
 
     def _commit(self, step: Step, total: Stats, began: float) -> None:
         if isinstance(step.stage, MappedStage) and total.rows_in != self._job(step).over.count():
@@ -174,7 +181,7 @@ class Build:
         self.watcher.finished(step.name, total, seconds)
 
     def _allowed(self, step: Step) -> float:
-        return self.config.runtime.max_rejected.get(step.name, step.stage.max_rejected)
+        return self.config.runtime.max_rejected.get(step.name, step.stage.may_reject())
 
     def _job(self, step: Step) -> Job:
         runtime = self.config.runtime
@@ -191,9 +198,10 @@ class Build:
             prompts=step.prompts,
             part_rows=runtime.part_rows,
             piece_rows=runtime.piece_rows,
-            engine=step.engine,
-            engine_runtime=self.config.engine_runtime(step.engine_name) if step.engine else None,
-            engine_identity=step.fingerprint_of_engine,
+            engines={
+                name: Writer(engine, self.config.engine_runtime(name), step.engine_identity(name))
+                for name, engine in step.engines.items()
+            },
             most_errors=self._allowed(step),
         )
 
@@ -224,19 +232,19 @@ def _result(reference: Any) -> Any:
 
 def _committed(job: Job) -> Stats:
     """What an earlier run has answered: finished parts and pieces."""
-    rows = job.artifact.rows_there()
+    rows = job.artifact.replies_there()
     return Stats(rows, rows)
 
 
 def _each(
-    make: Callable[[Job, int], Stats], job: Job, numbers: Iterable[int], share: float, window: int | None
+    make: Callable[[Job, int], Stats], job: Job, share: float, window: int | None = None
 ) -> Iterator[Stats | None]:
     """The results of all parts as they come, with a bounded number in flight; None where some seconds brought none."""
     # One more than can run, so that no CPU waits for the next; an engine's replicas are a bound.
     at_once = window or 1 + int(ray.cluster_resources().get("CPU", 1) / share)
     task, payload = _submit(make, share), ray.put(job)
     running: list[Any] = []
-    todo = iter(numbers)
+    todo = iter(range(len(job.paths)))
     try:
         while True:
             running += [task(payload, number) for number in islice(todo, at_once - len(running))]

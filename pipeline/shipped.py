@@ -38,7 +38,8 @@ def find_file(given: str, config: Path) -> Path:
 
     Raises ConfigError where there is none.
     """
-    places: Sequence[Path] = [Path(given).expanduser(), config.parent / given]
+    beside = (folder / given for folder in prompt_folders(config))  # banks of texts stand with the prompts
+    places: Sequence[Path] = [Path(given).expanduser(), config.parent / given, *beside]
     for path in places:
         if path.exists():
             return path.resolve()

@@ -40,13 +40,17 @@ class StoreError(Exception):
 
 @dataclass(frozen=True)
 class Stats:
-    """What became of a part, or of all parts: rows in and out, rejects by reason, and tokens where a model was asked."""
+    """What became of a part, or of all parts.
+
+    Rows in and out, rejects by reason, what was noted of rows that go on, and tokens where a model was asked.
+    """
 
     rows_in: int = 0
     rows_out: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
     prompt_tokens: int = 0
     output_tokens: int = 0
+    noted: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(
@@ -55,6 +59,7 @@ class Stats:
             Counter(self.rejected) + Counter(other.rejected),
             self.prompt_tokens + other.prompt_tokens,
             self.output_tokens + other.output_tokens,
+            Counter(self.noted) + Counter(other.noted),
         )
 
     @property
@@ -62,7 +67,7 @@ class Stats:
         return sum(self.rejected.values())
 
     def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "rejected": dict(self.rejected)}
+        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted)}
 
 
 class Artifact:
@@ -164,6 +169,10 @@ class Artifact:
     def rows_there(self) -> int:
         """How many rows of its input are made, in finished parts and in pieces."""
         return sum(self.part_stats(number).rows_in for number in self.part_numbers()) + self.rows_in_pieces()
+
+    def replies_there(self) -> int:
+        """How many replies a step that asks a model has, in finished parts and in pieces."""
+        return sum(self.part_stats(number).rows_out for number in self.part_numbers()) + self.rows_in_pieces()
 
     def rows_in_pieces(self) -> int:
         """How many rows lie in pieces of parts that are not finished. Pieces that go meanwhile count as gone."""

@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
-from pipeline import work
+from pipeline import asking
 from pipeline.engines.base import EngineError, MissingExtra
 from pipeline.engines.vllm import Vllm, VllmRuntime, answer
 from pipeline.stages.base import StageError
@@ -19,19 +19,22 @@ class BudgetError(Exception):
     """A step that rejected more of its rows than it may."""
 
 
-def answered(
-    engine: Vllm, runtime: VllmRuntime, jobs: dict[str, Job], parts: list[dict[str, Any]]
-) -> Iterator[tuple[str, Stats]]:
-    """Answer these parts of the jobs, and give each job's name with what was committed for it, as it is.
+def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[str, Stats]]:
+    """Answer what these parts of the jobs ask the engine of this name, and give each job's name with what was committed.
 
     Raises the error of ours that a worker met, or EngineError.
     """
     if not parts:
         return
+    writer = next(iter(jobs.values())).engines[name]
+    engine, runtime = writer.engine, writer.runtime
+    assert isinstance(engine, Vllm)
+    assert isinstance(runtime, VllmRuntime)
     ray.data.DataContext.get_current().enable_progress_bars = False
     source = ray.data.from_items(parts, override_num_blocks=len(parts))
     asked = source.flat_map(
-        lambda part: work.as_columns(jobs[part["job"]], part["number"], f"{part['job']}/{part['number']}"), num_cpus=0.5
+        lambda part: asking.as_columns(jobs[part["job"]], part["number"], name, f"{part['job']}/{part['number']}"),
+        num_cpus=0.5,
     )
     commit = answer(engine, runtime, asked).map_batches(
         _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
@@ -39,7 +42,8 @@ def answered(
     try:
         for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
             for row in batch.to_pylist():
-                yield row["job"], Stats(row["rows"], row["rows"], {}, row["prompt_tokens"], row["output_tokens"])
+                tokens = row["prompt_tokens"], row["output_tokens"]
+                yield row["job"], Stats(row["rows"], row["rows"], {}, *tokens, noted={"unread": row["unread"]})
     except ray.exceptions.RayError as error:
         raise known_cause(error) or EngineError(_why(engine, error)) from error
 
@@ -57,13 +61,14 @@ class _Commit:
         committed = []
         for origin, rows in by_part.items():
             name, _, number = origin.rpartition("/")
-            stats = work.commit_columns(self.jobs[name], int(number), rows)
+            stats = asking.commit_columns(self.jobs[name], int(number), rows)
             committed.append(
                 {
                     "job": name,
                     "rows": len(rows),
                     "prompt_tokens": stats.prompt_tokens,
                     "output_tokens": stats.output_tokens,
+                    "unread": stats.noted.get("unread", 0),
                 }
             )
         return pa.Table.from_pylist(committed)

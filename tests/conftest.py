@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from hypothesis import settings
 
-from pipeline import config, digest, plan, prompts, work
+from pipeline import asking, config, digest, plan, prompts, shipped, work
 from pipeline.rows import Document, Example, Generation, Pair, Row, to_table
 from pipeline.stages.base import TableStage
 from pipeline.stages.generate import Generate
@@ -67,9 +67,13 @@ def generation(reply: str | None, **given: Any) -> Generation:
         "seed_id": "s0",
         "doc_id": "d0",
         "seed": TEXTS["en"][0],
+        "title": None,
         "seed_language": "en",
         "language": "de",
         "facets": {"style": "a question"},
+        "candidates": (),
+        "pair": None,
+        "engine": "writer",
         "reply": reply,
         "finish_reason": "stop",
         "prompt_tokens": 7,
@@ -129,7 +133,7 @@ def planned(
     steps = plan.plan(
         loaded.recipe,
         prompt=lambda name: prompts.load(name, folders),
-        file=lambda name: (beside.parent / name).resolve(),
+        file=lambda name: shipped.find_file(name, beside),
         content=digest.digest_path,
     )
     return {step.name: step for step in steps}
@@ -151,10 +155,19 @@ def job(step: plan.Step, loaded: config.Config, build: Path) -> work.Job:
         step.prompts,
         loaded.runtime.part_rows,
         loaded.runtime.piece_rows,
-        step.engine,
-        loaded.engine_runtime(step.engine_name) if step.engine else None,
-        step.fingerprint_of_engine,
+        {
+            name: work.Writer(engine, loaded.engine_runtime(name), step.engine_identity(name))
+            for name, engine in step.engines.items()
+        },
     )
+
+
+def _part(one: work.Job, number: int) -> Stats:
+    if not isinstance(one.stage, Generate):
+        return work.run_part(one, number)
+    for engine in one.engines:
+        asking.generate_part(one, number, engine)
+    return asking.assemble(one, number)
 
 
 def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
@@ -164,7 +177,6 @@ def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
         total = work.run_table(one)
     else:
         work.build(one)
-        run = work.generate_part if isinstance(step.stage, Generate) else work.run_part
-        total = sum((run(one, number) for number in range(len(one.paths))), Stats())
+        total = sum((_part(one, number) for number in range(len(one.paths))), Stats())
     one.artifact.commit({"step": step.name, "identity": dict(step.identity)}, total)
     return total

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.languages import words
+from pipeline.segmentation import words
 from pipeline.rows import Document, Passage, Reject, Row
 from pipeline.stages.chunk import Chunk, Sentences
 

@@ -79,22 +79,21 @@ def test_plan_says_what_would_run_and_why_and_writes_nothing(small: Path) -> Non
     before = sorted((small.parent / "outputs").rglob("*"))
     said = lines(call("plan", small, "--set", "steps.queries.seed=3"))
     states = {line.split()[0]: line for line in said if line.split()}
-    assert re.search(r"chunk +\d+ +reuse$", states["passages"])
-    assert re.search(r"generate +≤6 +run: seed: 0 → 3$", states["queries"])
+    assert re.search(r"chunk +\d+ .* reuse$", states["passages"])
+    assert re.search(r"generate +≤6 +6 .* run: seed: 0 → 3$", states["queries"])
     assert states["pairs"].endswith("run: queries changed")
-    assert said[-1] == "To ask of models: at most 6 requests and 1,536 tokens written"
+    assert "At most 1,536 output tokens, if every reply ran to its max_tokens." in said
     assert sorted((small.parent / "outputs").rglob("*")) == before
 
 
 def test_plan_counts_no_request_that_is_answered(small: Path) -> None:
-    assert lines(call("plan", small))[-1] == "Nothing to ask of models"
+    assert lines(call("plan", small))[-1] == "Nothing to ask of models."
 
 
 def test_plan_says_what_it_cannot_know(small: Path) -> None:
-    assert (
-        "besides, queries, whose rows nothing bounds yet"
-        in lines(call("plan", small, "--set", "steps.passages.min_words=3"))[-1]
-    )
+    said = lines(call("plan", small, "--set", "steps.passages.min_words=3"))
+    assert any(re.search(r"^queries +generate +\? +\? ", line) for line in said)
+    assert "- nothing bounds its rows yet (passages, queries, pairs, clean)" in said
 
 
 def test_plan_tells_machines_the_same(small: Path) -> None:

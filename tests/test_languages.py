@@ -1,63 +1,18 @@
-from itertools import pairwise
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.languages import UnknownLanguageError, count_words, language, sentences, words
-
-
-def cut(text: str) -> list[str]:
-    return [text[start:end] for start, end in words(text)]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Salt, worth as much as silver!", ["Salt", "worth", "as", "much", "as", "silver"]),
-        ("don't stop at 3.5 km", ["don't", "stop", "at", "3.5", "km"]),
-        ("แมวนั่งบนเสื่อ", ["แมว", "นั่ง", "บน", "เสื่อ"]),
-        ("我们喜欢音乐", ["我们", "喜欢", "音乐"]),
-        ("कुत्ता भौंकता है।", ["कुत्ता", "भौंकता", "है"]),
-        ("tea 😀😀 time 🎉 now", ["tea", "time", "now"]),
-        ("𠮷野家 opens", ["𠮷", "野家", "opens"]),
-        (" …—\n", []),
-        ("", []),
-    ],
+from pipeline.languages import (
+    XLM_R,
+    UnknownLanguageError,
+    expanded,
+    language,
+    length_units,
+    listed,
+    same_writing,
 )
-def test_words_are_found_in_any_script_and_after_an_emoji(text: str, expected: list[str]) -> None:
-    assert cut(text) == expected
-    assert count_words(text) == len(expected)
-
-
-@given(st.text(st.sampled_from("ab1é กข中あ가😀𠮷\u0301\u200d.,!-\n"), max_size=60))
-def test_words_are_slices_in_order_that_hold_every_letter(text: str) -> None:
-    spans = words(text)
-    assert all(a[1] <= b[0] for a, b in pairwise(spans))
-    held = {at for start, end in spans for at in range(start, end)}
-    assert all(at in held for at, letter in enumerate(text) if letter.isalnum())
-
-
-@pytest.mark.parametrize(
-    ("tag", "text", "expected"),
-    [
-        ("en", "Dr. Low rang at 5 p.m. today. Nobody came! ", ["Dr. Low rang at 5 p.m. today.", "Nobody came!"]),
-        ("de", "Das war z.B. gestern.\nHeute nicht.", ["Das war z.B. gestern.", "Heute nicht."]),
-        ("zh", "我们喜欢音乐。你呢？", ["我们喜欢音乐。", "你呢？"]),
-        ("ja", "雨が降る。傘がない。", ["雨が降る。", "傘がない。"]),
-        ("hi", "वह घर गया। फिर सो गया।", ["वह घर गया।", "फिर सो गया।"]),
-        ("ar", "هل وصل القطار؟ نعم وصل.", ["هل وصل القطار؟", "نعم وصل."]),
-        ("en", " \n", []),
-    ],
-)
-def test_sentences_end_where_their_language_ends_them(tag: str, text: str, expected: list[str]) -> None:
-    assert [text[start:end] for start, end in sentences(text, tag)] == expected
-
-
-def test_thai_which_writes_no_full_stops_splits_at_blanks() -> None:
-    first, second = "สะพานนี้สร้างขึ้นด้วยเหล็กและหินในปีนั้น", "พายุพัดถล่มซุ้มทางเหนือของสะพานในปีต่อมา"
-    text = f"{first} {second} ครับ"
-    assert [text[start:end] for start, end in sentences(text, "th")] == [first, f"{second} ครับ"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +33,99 @@ def test_a_tag_gives_a_languages_name_and_script(
     assert (found.tag, found.name, found.script, found.is_spaced) == (canonical, name, script, is_spaced)
 
 
-@pytest.mark.parametrize("tag", ["", "english please", "xx", "und", "e", "../en", "zz-ZZ"])
+@pytest.mark.parametrize(
+    ("tag", "autonym", "script_name", "is_right_to_left"),
+    [
+        ("sr", "српски", "Cyrillic", False),
+        ("sh", "srpski (latinica)", "Latin", False),
+        ("zh", "中文", "Simplified Han", False),
+        ("zh-TW", "中文（台灣）", "Traditional Han", False),
+        ("ur", "اردو", "Arabic", True),
+        ("yi", "ייִדיש", "Hebrew", True),
+    ],
+)
+def test_a_tag_gives_autonym_script_and_direction(
+    tag: str, autonym: str, script_name: str, is_right_to_left: bool
+) -> None:
+    found = language(tag)
+    assert (found.autonym, found.script_name, found.is_right_to_left) == (autonym, script_name, is_right_to_left)
+
+
+@pytest.mark.parametrize(("member", "whole"), [("cmn", "zh"), ("arb", "ar"), ("nor", "no"), ("tl", "fil")])
+def test_a_member_of_a_macrolanguage_has_its_speakers(member: str, whole: str) -> None:
+    assert language(member).speakers == language(whole).speakers > 1_000_000
+
+
+@pytest.mark.parametrize("tag", ["", "xx", "und", "../en", "zz-ZZ", "pt-bra", "日本"])
 def test_a_tag_that_names_no_language_is_refused_with_examples(tag: str) -> None:
     with pytest.raises(UnknownLanguageError, match="examples: en, sw, zh-Hant"):
         language(tag)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("english", "en"), ("english please", "en"), ("swahilli", "sw"), ("Yorubaa", "yo"), ("Deutsch", "de"), ("中文。", "zh"),
+        ("jp", "ja"), ("cn", "zh"), ("ua", "uk"), ("gr", "el"), ("en_UK?", "en-GB"), ("norwegain", "no"), ("xx", "xh"),
+    ],
+)  # fmt: skip
+def test_an_unknown_tag_is_answered_with_the_nearest(given: str, meant: str) -> None:
+    with pytest.raises(UnknownLanguageError, match=rf"did you mean {meant} \("):
+        language(given)
+
+
+@given(st.one_of(st.text(max_size=20), st.text("aeghnprstuz-_ATHLX12", max_size=9)))
+def test_any_text_is_a_tag_in_a_form_that_stays_or_is_refused(text: str) -> None:
+    with suppress(UnknownLanguageError):
+        assert language(language(text).tag) == language(text)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "same"),
+    [
+        ("zh", "zh-Hant", True), ("zh", "zh-TW", True), ("cmn", "zh-Hans", True), ("zh", "yue", False),
+        ("sr", "sr-Latn", True), ("sr", "sh", True), ("hr", "sr", False), ("bs", "sr-Latn", False),
+        ("no", "nb", True), ("nb", "nn", False), ("no", "nn", False), ("no", "da", False),
+        ("fil", "tl", True), ("pt", "pt-BR", True), ("id", "ms", False), ("en", "en", True),
+    ],
+)  # fmt: skip
+def test_a_translation_is_between_two_languages_not_two_ways_to_write_one(a: str, b: str, same: bool) -> None:
+    assert same_writing(a, b) is same_writing(b, a) is same
+
+
+def test_the_name_of_a_set_stands_for_its_languages_and_each_comes_once() -> None:
+    assert expanded(["ENG", "xlm-r", "zh-hant", "en"]) == (
+        "en",
+        *(language(tag).tag for tag in XLM_R if tag != "en"),
+        "zh-Hant",
+    )
+
+
+def test_an_unknown_tag_among_others_is_refused() -> None:
+    with pytest.raises(UnknownLanguageError, match="xlm-q"):
+        expanded(["en", "xlm-q"])
+
+
+@pytest.mark.parametrize(
+    ("tag", "units"),
+    [("sw", ("words", 1)), ("ko", ("words", 1)), ("zh-TW", ("characters", 2)), ("km", ("characters", 5))],
+)
+def test_a_length_is_asked_in_characters_where_no_blanks_part_words(tag: str, units: tuple[str, int]) -> None:
+    assert length_units(tag) == units
+
+
+def test_the_93_languages_are_listed_with_a_name_of_their_own_and_speakers() -> None:
+    rows = list(listed())
+    assert len({row["tag"] for row in rows}) == len({row["name"] for row in rows}) == len(XLM_R) == 93
+    assert all(row["autonym"] and row["speakers"] for row in rows)
+    assert {row["tag"] for row in rows if row["direction"] == "right to left"} == {
+        "ar",
+        "fa",
+        "he",
+        "ps",
+        "sd",
+        "ug",
+        "ur",
+        "yi",
+    }
+    assert {row["tag"] for row in rows if row["words"] == "unspaced"} == {"ja", "km", "lo", "my", "th", "zh"}

@@ -7,16 +7,19 @@ import pytest
 from conftest import ROOT
 
 RANKS = [
-    {"rows", "digest", "replies", "languages"},
-    {"prompts", "store"},
+    {"rows", "digest", "replies", "languages", "rates"},
+    {"prompts", "store", "draws", "instructions", "segmentation"},
     {"engines"},
     {"embedders", "retrievers"},
     {"stages"},
     {"exporters"},
     {"config"},
     {"plan", "work", "contents"},
+    {"asking", "sizes"},
+    {"estimate"},
+    {"pilot"},
     {"stream"},
-    {"shipped", "show", "progress", "runner"},
+    {"shipped", "show", "progress", "runner", "planned", "terminal"},
     {"cli"},
     {"__main__"},
 ]
@@ -36,6 +39,9 @@ HEAVY = {
     "rank_bm25",
     "sentence_transformers",
     "gguf",
+    "sacrebleu",
+    "json_repair",
+    "langcodes",
 }
 MAY_IMPORT_RAY = {"runner.py", "stream.py", "engines/vllm.py"}
 MAY_PRINT = {"cli.py"}

@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 from collections.abc import Mapping
@@ -57,7 +58,7 @@ def test_every_golden_is_of_a_shipped_prompt() -> None:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_prompts_examples_are_of_its_kind_and_none_is_alike(name: str) -> None:
     found = load(name, [FOLDER])
-    assert len(set(found.example_replies)) == len(found.examples) >= found.shots
+    assert len({json.dumps(example["reply"]) for example in found.examples}) == len(found.examples) >= found.shots
     assert all(set(example) == {*found.variables, "reply"} for example in found.examples)
 
 
@@ -108,7 +109,7 @@ def test_a_prompt_need_not_have_a_system_block() -> None:
         (
             f"{PLAIN['front']}\n{EXAMPLE}\n  - {{text: t, language: l, reply: {{answer: a}}}}",
             None,
-            "example 2: its reply needs query",
+            r"example 2: reply\.query: Field required",
         ),
     ],
 )
@@ -288,3 +289,123 @@ def test_what_the_prompt_itself_says_is_told_from_its_variables_and_examples() -
     found = prompt(f"{PLAIN['front']}\n{EXAMPLE}")
     assert found.instructions.split() == ["You", "ask", "in", ".", "Ask", "about:"]
     assert found.example_replies == ("q",)
+
+
+POOL = [{"text": f"t{n}", "language": "Thai", "reply": {"query": f"q{n}"}} for n in range(3)]
+POOLED = f"{PLAIN['front']}\nexamples: pool.jsonl"
+
+
+def pooled(folder: Path, *lines: str) -> Prompt:
+    """A prompt whose examples are these lines of a file beside it."""
+    (folder / f"ask{SUFFIX}").write_text(source(POOLED), "utf-8")
+    (folder / "pool.jsonl").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return load("ask", [folder])
+
+
+def test_examples_may_stand_in_a_pool_beside_the_prompt(tmp_path: Path) -> None:
+    inline = prompt(f"{PLAIN['front']}\nexamples: {json.dumps(POOL)}")
+    found = pooled(tmp_path, *map(json.dumps, POOL))
+    values = {"text": "salt", "language": "Thai"}
+    assert (found.digest, found.render(values, "seed")) == (inline.digest, inline.render(values, "seed"))
+
+
+def test_a_pool_counts_by_what_it_holds(tmp_path: Path) -> None:
+    lines = [json.dumps(example) for example in POOL]
+    found = {pooled(tmp_path, *given_lines).digest for given_lines in (lines, lines[:2], [*lines, lines[0]])}
+    assert len(found) == 3
+
+
+def test_a_line_of_a_pool_ends_where_the_line_ends_and_nowhere_else(tmp_path: Path) -> None:
+    text = "a\u2028b\x85c\u2029d"
+    found = pooled(tmp_path, json.dumps({**POOL[0], "text": text}, ensure_ascii=False))
+    assert [example["text"] for example in found.examples] == [text]
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("{", r"pool\.jsonl: line 2 is no JSON: "),
+        ("[1]", r"pool\.jsonl: line 2 is no JSON object"),
+        ('{"text": "t", "reply": {"query": "q"}}', "example 2 lacks language"),
+        ('{"text": "t", "language": "l", "reply": {"answer": "q"}}', r"example 2: reply\.query: Field required"),
+    ],
+)
+def test_a_faulty_line_of_a_pool_is_told_with_its_file_and_number(tmp_path: Path, line: str, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        pooled(tmp_path, json.dumps(POOL[0]), line)
+
+
+def test_a_pool_that_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / f"ask{SUFFIX}").write_text(source(POOLED))
+    with pytest.raises(PromptError, match=r"pool\.jsonl: cannot be read"):
+        load("ask", [tmp_path])
+
+
+CHOICE: dict[str, str] = {
+    "front": "description: Chooses.\nreply: choice\nvariables: [text, candidates]\n"
+    "choices: {persona: candidates, kind: [keywords, summary]}",
+    "body": "{% block user %}{% for one in candidates %}{{ loop.index }}. {{ one }}\n{% endfor %}"
+    "{{ kind | join(' or ') }}: {{ text }}{% endblock %}",
+}
+CHOSEN = "examples: [{text: t, candidates: [a, b], reply: {persona: '%s', kind: keywords}}]"
+
+
+def test_a_prompt_shows_what_its_reply_may_choose() -> None:
+    found = prompt(f"{CHOICE['front']}\n{CHOSEN % 2}", CHOICE["body"])
+    *example, asked = found.render({"text": "salt", "candidates": ("a driver", "<|im_end|>", "a cook")}, "seed")
+    assert asked["content"] == "1. a driver\n2. <\u2060|im_end|>\n3. a cook\nkeywords or summary: salt"
+    assert [message["content"] for message in example] == [
+        "1. a\n2. b\nkeywords or summary: t",
+        '{"persona": "2", "kind": "keywords"}',
+    ]
+
+
+def test_a_choice_has_as_many_numbers_as_the_seed_has_candidates() -> None:
+    found = prompt(**CHOICE)
+    assert [found.shape(count).schema_for_engine()["properties"]["persona"]["enum"] for count in (2, 4)] == [
+        ["1", "2"],
+        ["1", "2", "3", "4"],
+    ]
+    assert prompt().shape(2) is prompt().shape(4)
+
+
+@pytest.mark.parametrize("number", ["1", "2"])
+def test_an_example_may_choose_any_of_its_own_candidates(number: str) -> None:
+    assert prompt(f"{CHOICE['front']}\n{CHOSEN % number}", CHOICE["body"]).examples
+
+
+@pytest.mark.parametrize("number", ["0", "3", "a"])
+def test_an_example_that_chooses_a_candidate_that_is_not_there_is_refused(number: str) -> None:
+    with pytest.raises(PromptError, match=r"example 1: reply\.persona: Input should be '1' or '2'"):
+        prompt(f"{CHOICE['front']}\n{CHOSEN % number}", CHOICE["body"])
+
+
+@pytest.mark.parametrize(
+    ("front", "says"),
+    [
+        (
+            "reply: choice\nvariables: [text, candidates]",
+            "choices: what a reply chooses among goes with `reply: choice`",
+        ),
+        ("reply: query\nvariables: [text, candidates]\nchoices: {kind: [a]}", "choices: .* with no other"),
+        ("reply: choice\nvariables: [text, kind]\nchoices: {kind: [a]}", r"choices\.kind: is among the variables too"),
+        ("reply: choice\nvariables: [text]\nchoices: {kind: []}", r"choices\.kind"),
+        ("reply: choice\nvariables: [text]\nchoices: {kind: others}", r"choices\.kind"),
+    ],
+)
+def test_a_prompt_whose_choices_cannot_be_made_is_refused(front: str, says: str) -> None:
+    with pytest.raises(PromptError, match=says):
+        prompt(f"description: d\n{front}", "{% block user %}{{ text }}{% endblock %}")
+
+
+def test_choices_count_and_so_does_the_order_in_which_they_are_written() -> None:
+    def digest(choices: str) -> str:
+        front = f"description: d\nreply: choice\nvariables: [text]\nchoices: {choices}"
+        return prompt(front, "{% block user %}{{ text }}{% endblock %}").digest
+
+    found = ["{a: [x, y], b: [z]}", "{a: [y, x], b: [z]}", "{a: [x], b: [z]}", "{a: candidates, b: [z]}"]
+    assert len({digest(choices) for choices in [*found, "{b: [z], a: [x, y]}"]}) == 5
+
+
+def test_a_prompt_that_chooses_has_no_texts_of_its_own_that_a_reply_could_repeat() -> None:
+    assert prompt(f"{CHOICE['front']}\n{CHOSEN % 1}", CHOICE["body"]).example_replies == ()

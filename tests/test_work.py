@@ -1,22 +1,19 @@
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import commit, document, job, make, planned, quickstart, small_config
+from conftest import commit, document, job, make, planned, quickstart
 
 from pipeline import work
-from pipeline.config import Config, load
-from pipeline.engines.base import EngineError, Reply, Request
-from pipeline.engines.echo import EchoSession
+from pipeline.config import Config
 from pipeline.plan import Step
-from pipeline.rows import Document, Generation, Passage, Reject, Row, from_table, to_table
+from pipeline.rows import Document, Made, Note, Reject, Row, from_table, to_table
 from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, TableStage
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.generate import Generate
-from pipeline.stages.parse import Parse
+from pipeline.stages.parse.base import Parse
 from pipeline.store import Artifact, Stats
 from pipeline.work import Job
 
@@ -24,15 +21,18 @@ DOCUMENTS = [document(number, text=f"Text {number}.") for number in range(5)]
 
 
 class Evens(RowStage):
-    """Keeps documents with an even number."""
+    """Keeps documents with an even number, and notes those that four divides."""
 
     takes: ClassVar[Any] = {"input": (Document,)}
     row_type = Document
     input: str = "docs"
 
-    def rows(self, row: Row) -> Iterator[Row | Reject]:
+    def rows(self, row: Row) -> Iterator[Made]:
         CALLS.append(row.row_id)
-        yield row if int(row.row_id[1:]) % 2 == 0 else Reject(row.row_id, "odd", "an odd number")
+        number = int(row.row_id[1:])
+        if number % 4 == 0:
+            yield Note("by_four")
+        yield row if number % 2 == 0 else Reject(row.row_id, "odd", "an odd number")
 
 
 class Titled(ActorStage):
@@ -52,14 +52,16 @@ class Titled(ActorStage):
 
 
 class Numbers(TableStage):
-    """Documents from nothing, every third of them a reject."""
+    """Documents from nothing, every third of them a reject, which is noted too."""
 
     row_type = Document
     count: int
 
-    def table(self, context: Context) -> Iterator[Row | Reject]:
+    def table(self, context: Context) -> Iterator[Made]:
         CALLS.append("read")
         for number in range(self.count):
+            if number % 3 == 2:
+                yield Note("no_third")
             yield Reject(f"d{number}", "third") if number % 3 == 2 else document(number)
 
 
@@ -87,7 +89,8 @@ def rows_of(artifact: Artifact, row_type: type[Row] = Document) -> list[list[str
 def test_part_k_is_made_of_part_k_with_its_rejects_beside_it(tmp_path: Path) -> None:
     one = job_of(Evens(), tmp_path)
     stats = [work.run_part(one, number) for number in range(len(one.paths))]
-    assert stats == [Stats(2, 1, {"odd": 1}), Stats(2, 1, {"odd": 1}), Stats(1, 1)]
+    noted = {"by_four": 1}
+    assert stats == [Stats(2, 1, {"odd": 1}, noted=noted), Stats(2, 1, {"odd": 1}), Stats(1, 1, noted=noted)]
     assert rows_of(one.artifact) == [["d0"], ["d2"], ["d4"]]
     assert [pq.read_table(path).column("rejected_id").to_pylist() for path in one.artifact.reject_paths()] == [
         ["d1"],
@@ -125,7 +128,7 @@ def test_a_worker_holds_one_open_thing_at_a_time(tmp_path: Path) -> None:
         work.build(one)
         work.run_part(one, 0)
     assert CALLS == ["opened", "opened"]
-    assert list(work._OPEN) == [tmp_path / "b" / "step"]
+    assert list(work._OPEN) == [(tmp_path / "b" / "step", "")]
 
 
 @pytest.mark.parametrize(("count", "kept"), [(0, 0), (1, 1), (6, 4), (7, 5), (8, 6)])
@@ -133,7 +136,8 @@ def test_a_table_is_cut_into_parts_of_the_size_asked_for(tmp_path: Path, count: 
     one = job_of(Numbers(count=count), tmp_path)
     stats = work.run_table(one)
     parts = rows_of(one.artifact)
-    assert stats == Stats(count, kept, {"third": count - kept} if count > kept else {})
+    lost = count - kept
+    assert stats == Stats(count, kept, {"third": lost} if lost else {}, noted={"no_third": lost} if lost else {})
     assert all(len(part) == 2 for part in parts[: kept // 2])
     assert [row for part in parts for row in part] == [f"d{number}" for number in range(count) if number % 3 != 2]
     assert parts, "even an empty table has a part, so that readers find its columns"
@@ -144,142 +148,6 @@ def test_a_table_that_was_killed_is_made_from_its_beginning(tmp_path: Path) -> N
     one.artifact.write_part(9, to_table(Document, DOCUMENTS), [], Stats())
     work.run_table(one)
     assert one.artifact.part_numbers()[-1] < 9
-
-
-@pytest.fixture(name="asking")
-def asking_job(tmp_path: Path) -> Job:
-    """The generate step of the small config, its inputs committed, recording what it asks."""
-    path, build = small_config(tmp_path, engines={"writer": {"record": str(tmp_path / "asked")}}), tmp_path / "outputs"
-    loaded = load(path)
-    steps = planned(loaded, path)
-    for name in ("corpus", "passages"):
-        make(steps[name], loaded, build)
-    one = job(steps["queries"], loaded, build)
-    assert [len(one.rows(number)) for number in range(len(one.paths))][:2] == [2, 2]
-    return one
-
-
-def recorded(one: Job) -> list[str]:
-    assert one.engine_runtime
-    record = one.engine_runtime.record  # type: ignore[attr-defined]
-    return record.read_text().split() if record.exists() else []
-
-
-def test_replies_stand_in_the_order_of_their_seeds_however_they_come_back(
-    asking: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = EchoSession.replies
-
-    def reversed_replies(self: EchoSession, requests: Iterator[Request]) -> Iterator[tuple[str, Reply]]:
-        yield from reversed(list(straight(self, requests)))
-
-    monkeypatch.setattr(EchoSession, "replies", reversed_replies)
-    stats = work.generate_part(asking, 0)
-    rows = list(from_table(Generation, pq.read_table(asking.artifact.row_path(0))))
-    assert [row.seed_id for row in rows] == [row.row_id for row in asking.rows(0)]
-    assert (stats.rows_in, stats.rows_out, stats.rows_rejected) == (2, 2, 0)
-    assert stats.output_tokens == sum(row.output_tokens or 0 for row in rows) > 0
-    assert asking.artifact.pieces(0) == []
-
-
-def test_a_killed_part_keeps_what_was_answered_and_asks_only_the_rest(
-    asking: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = EchoSession.replies
-
-    def killed(self: EchoSession, requests: Iterator[Request]) -> Iterator[tuple[str, Reply]]:
-        yield next(straight(self, requests))
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched:
-        patched.setattr(EchoSession, "replies", killed)
-        with pytest.raises(KeyboardInterrupt):
-            work.generate_part(asking, 0)
-    assert len(asking.artifact.pieces(0)) == 1
-    assert asking.artifact.part_numbers() == []
-    work.generate_part(asking, 0)
-    asked = [one.request.request_id for one in work.asked(asking, 0)]
-    assert recorded(asking) == asked
-    assert asking.artifact.part_numbers() == [0]
-
-
-def test_a_part_that_is_answered_asks_nothing(asking: Job) -> None:
-    made = work.generate_part(asking, 0)
-    count = len(recorded(asking))
-    assert work.generate_part(asking, 0) == made
-    assert len(recorded(asking)) == count == 2
-
-
-def test_a_killed_part_ends_with_the_same_bytes(asking: Job, tmp_path: Path) -> None:
-    other = replace(asking, artifact=Artifact(tmp_path / "other"))
-    row = work.asked(other, 0)[1]
-    (reply,) = dict(EchoSession(None).replies([row.request])).values()
-    other.artifact.write_piece(0, to_table(Generation, [row.answered(reply)]))
-    for one in (asking, other):
-        work.generate_part(one, 0)
-    assert other.artifact.row_path(0).read_bytes() == asking.artifact.row_path(0).read_bytes()
-
-
-def test_a_request_without_a_reply_stops_the_step_and_keeps_the_pieces(
-    asking: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = EchoSession.replies
-    monkeypatch.setattr(EchoSession, "replies", lambda self, requests: straight(self, [next(iter(requests))]))
-    with pytest.raises(EngineError, match="queries: 1 of 2 requests of part 0 got no reply; run again"):
-        work.generate_part(asking, 0)
-    assert len(asking.artifact.pieces(0)) == 1
-    assert asking.artifact.part_numbers() == []
-
-
-def test_an_error_of_a_request_is_a_row_and_not_a_loss(asking: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        EchoSession,
-        "replies",
-        lambda self, requests: ((one.request_id, Reply(None, error="refused")) for one in requests),
-    )
-    stats = work.generate_part(asking, 0)
-    assert stats == Stats(2, 2)
-    assert {row["error"] for row in pq.read_table(asking.artifact.row_path(0)).to_pylist()} == {"refused"}
-
-
-def test_seeds_that_ask_the_same_are_asked_once_and_each_has_its_row(asking: Job, tmp_path: Path) -> None:
-    seed = asking.rows(0)[0]
-    assert isinstance(seed, Passage)
-    twice = replace(
-        asking,
-        artifact=Artifact(tmp_path / "twice"),
-        inputs={"input": commit(tmp_path / "seeds", Passage, [seed, seed])},
-    )
-    work.generate_part(twice, 0)
-    assert len(recorded(twice)) == 1
-    assert len(rows_of(twice.artifact, Generation)[0]) == 2
-
-
-def test_requests_go_through_plain_columns_and_come_back_as_they_were(asking: Job) -> None:
-    columns = work.as_columns(asking, 0, "queries/0")
-    assert {column["origin"] for column in columns} == {"queries/0"}
-    assert all(isinstance(value, str) for column in columns for value in column.values())
-    replies = [
-        {"text": f"text {n}", "finish_reason": "stop", "prompt_tokens": 3, "output_tokens": n, "error": None}
-        for n in range(2)
-    ]
-    stats = work.commit_columns(
-        asking, 0, [{**column, **reply} for column, reply in zip(columns, replies, strict=True)][:1]
-    )
-    assert (stats.rows_out, stats.prompt_tokens) == (1, 3)
-    assert [one["row"] for one in work.as_columns(asking, 0, "queries/0")] == [columns[1]["row"]]
-    work.commit_columns(asking, 0, [{**columns[1], **replies[1]}])
-    work.assemble(asking, 0)
-    rows = list(from_table(Generation, pq.read_table(asking.artifact.row_path(0))))
-    expected = [one.answered(Reply(**reply)) for one, reply in zip(work.asked(asking, 0), replies, strict=True)]
-    assert rows == expected
-
-
-def test_a_job_travels_to_a_worker(asking: Job) -> None:
-    import pickle
-
-    there = pickle.loads(pickle.dumps(asking))
-    assert work.asked(there, 0) == work.asked(asking, 0)
 
 
 # Every id that goes into a step comes out of it, as a row or as a reject: the field in which a row carries it.
@@ -296,6 +164,7 @@ def whole_chain(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[
         "steps.bitext_seeds.n=12",
         "steps.retrieval_scored.embedder={kind: hashing}",
         "steps.sentence_scored.embedder={kind: hashing}",
+        "steps.retrieval_meant.deviations=0",
         "steps.sentence_meant.deviations=0",
         "steps.retrieval_meant.min_rows=5",
         "steps.sentence_meant.min_rows=5",

@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
 
+from pipeline.rates import StatedRates
 from pipeline.replies import Message
 
 
@@ -39,13 +40,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back: the text as it was written, or the error that this request ran into."""
+    """What came back: the text as it was written, or the error that this request ran into.
+
+    `reasoning` is what a thinking model wrote before it, where the engine itself keeps the two apart.
+    """
 
     text: str | None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     output_tokens: int | None = None
     error: str | None = None
+    reasoning: str | None = None
 
 
 class Sampling(BaseModel):
@@ -76,6 +81,8 @@ class Runtime(BaseModel):
 
     replicas: PositiveInt | None = None
     """How many run at once; None: as many as there are CPUs, or one where an engine takes more than a CPU."""
+    rates: StatedRates | None = None
+    """Tokens a second of one replica, for the estimate of `plan`, where you know better than its table."""
 
 
 class Session(Protocol):

@@ -1,19 +1,19 @@
 """The deterministic engine: a plausible reply from the request alone, with no model.
 
 It is for tests and dry runs: the whole path runs in seconds, and the same request always gets the same reply. It knows
-nothing of tasks or languages. Its reply is some words of the request's last message in their order, chosen by the
-request's digest and seldom neighbours, in the first field of the schema.
+nothing of tasks or languages. Its reply is some words of the text that the request is about in their order, chosen by the
+request's digest and seldom neighbours, one such text for each field of the schema.
 """
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.digest import digest
 from pipeline.engines.base import Engine, Reply, Request, Runtime
-from pipeline.languages import words
+from pipeline.segmentation import words
 
 
 class EchoRuntime(Runtime):
@@ -47,17 +47,33 @@ class EchoSession:
 
 def _reply(request: Request) -> Reply:
     asked = request.messages[-1]["content"]
-    # The text asked about comes last in a prompt of ours; a window of its last 600 characters is cheap to segment.
-    tail = asked[-600:]
-    spans = words(tail)
     seed = int(digest(request.request_id), 16)
+    if request.schema:
+        properties = request.schema["properties"]
+        text = json.dumps(
+            {name: _value(asked, schema, seed + place) for place, (name, schema) in enumerate(properties.items())},
+            ensure_ascii=False,
+        )
+    else:
+        text = _some_words(asked, seed)
+    tokens = sum(len(message["content"]) for message in request.messages) // 4
+    return Reply(text, "stop", prompt_tokens=tokens, output_tokens=len(text) // 4)
+
+
+def _value(asked: str, schema: Mapping[str, Any], seed: int) -> str | list[str]:
+    """What a property of a reply holds: one of its values, several texts, or a text."""
+    if offered := schema.get("enum") or ([schema["const"]] if "const" in schema else None):
+        return str(offered[seed % len(offered)])
+    if schema.get("type") == "array":
+        return [_some_words(asked, seed + 7919 * number) for number in range(schema.get("minItems", 1) + 1)]
+    return _some_words(asked, seed)
+
+
+def _some_words(asked: str, seed: int) -> str:
+    # The text asked about is the longest line of a prompt of ours; its last 600 characters are cheap to segment.
+    tail = max(asked.splitlines() or [""], key=len)[-600:]
+    spans = words(tail)
     step = 2 + seed % 3
     length = min(4 + seed % 6, -(-len(spans) // step))
     first = seed % max(1, len(spans) - step * (length - 1))
-    chosen = spans[first::step][:length]
-    text = " ".join(tail[start:end] for start, end in chosen)
-    if request.schema:
-        name = next(iter(request.schema["properties"]))
-        text = json.dumps({name: text}, ensure_ascii=False)
-    tokens = sum(len(message["content"]) for message in request.messages) // 4
-    return Reply(text, "stop", prompt_tokens=tokens, output_tokens=len(text) // 4)
+    return " ".join(tail[start:end] for start, end in spans[first::step][:length])

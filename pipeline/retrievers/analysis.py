@@ -10,7 +10,7 @@ import unicodedata
 import regex
 
 from pipeline.digest import digest_text
-from pipeline.languages import words
+from pipeline.segmentation import words
 
 ANALYSIS_VERSION = 1
 """Raised when the same text would give other tokens; stages whose rows depend on them count it in their version."""

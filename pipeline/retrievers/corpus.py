@@ -24,13 +24,14 @@ _SCHEMA = pa.schema([(name, pa.string()) for name in (*_COPIED, "text_key")])
 
 
 def write_corpus(passages: Dataset, folder: Path) -> None:
-    """Write the corpus table of committed passages, one part in memory at a time."""
+    """Write the corpus table of committed passages or documents, one part in memory at a time."""
     folder.mkdir(parents=True, exist_ok=True)
+    named = [passages.row_type.schema.names[0], *_COPIED[1:]]
     with pa.OSFile(str(folder / CORPUS_FILE), "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-        for part in passages.tables(_COPIED):
-            keys = [text_key(text) for text in part.column("text").to_pylist()]
-            table = part.select(_COPIED).append_column("text_key", pa.array(keys, pa.string()))
-            writer.write_table(table.replace_schema_metadata(None), max_chunksize=_BATCH)
+        for part in passages.tables(list(dict.fromkeys(named))):
+            keys = pa.array([text_key(text) for text in part.column("text").to_pylist()], pa.string())
+            columns = [*(part.column(name) for name in named), keys]
+            writer.write_table(pa.Table.from_arrays(columns, schema=_SCHEMA), max_chunksize=_BATCH)
 
 
 class Corpus:
@@ -68,6 +69,11 @@ class Corpus:
     def languages(self) -> list[str]:
         """The languages of its passages, in alphabetical order."""
         return sorted(pc.unique(self.table.column("language")).to_pylist())
+
+    def main_language(self) -> str:
+        """The language of most of its passages."""
+        counts = pc.value_counts(self.table.column("language")).to_pylist()
+        return str(max(counts, key=lambda one: (one["counts"], one["values"]))["values"])
 
     def rows_of(self, language: str) -> npt.NDArray[np.int64]:
         """The rows of one language in the order of their passage ids, which is how equal scores are ranked."""

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from pipeline.rows import Reject, Row
+from pipeline.rows import Made, Row
 from pipeline.store import Dataset
 
 if TYPE_CHECKING:
     from pipeline.prompts import Prompt
 
-Batch: TypeAlias = Callable[[Sequence[Row]], Iterator[Row | Reject]]
+Batch: TypeAlias = Callable[[Sequence[Row]], Iterator[Made]]
 
 
 class StageError(Exception):
@@ -72,6 +72,14 @@ class Stage(BaseModel):
     def check(self) -> None:
         """Raises where it is clear before the build begins that the stage cannot run here (MissingExtra)."""
 
+    def may_reject(self) -> float:
+        """The share of its rows that may be rejects."""
+        return self.max_rejected
+
+    def facet_names(self, given: frozenset[str], prompts: "Mapping[str, Prompt]") -> frozenset[str]:  # noqa: ARG002
+        """The facets that each of its rows has, from those that each row of its inputs has; a later prompt may use them."""
+        return given
+
     def most_rows(self, given: int | None) -> int | None:
         """A bound on its rows, from a bound on those of its inputs; None where nothing bounds them."""
         return None if self.fans_out or not self.takes else given
@@ -90,7 +98,7 @@ class MappedStage(Stage):
 class RowStage(MappedStage):
     """A pure function from a row to rows and rejects."""
 
-    def rows(self, row: Row) -> Iterator[Row | Reject]:
+    def rows(self, row: Row) -> Iterator[Made]:
         raise NotImplementedError
 
 
@@ -108,5 +116,5 @@ class ActorStage(MappedStage):
 class TableStage(Stage):
     """A stage over whole inputs, or over none (a reader). One worker runs it; it must stream."""
 
-    def table(self, context: Context) -> Iterator[Row | Reject]:
+    def table(self, context: Context) -> Iterator[Made]:
         raise NotImplementedError

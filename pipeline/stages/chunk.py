@@ -1,7 +1,7 @@
 """Passages from documents: windows of words, or sentences.
 
 Windows are counted in words, not tokens: the passage is what a retriever indexes and a person judges, and neither
-shares the generator's tokenizer. Words are those of `pipeline.languages`, so that 180 of them are about as much text in
+shares the generator's tokenizer. Words are those of `pipeline.segmentation`, so that 180 of them are about as much text in
 Thai as in English. A passage is an exact slice of its document, which its offsets find again.
 """
 
@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import regex
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
-from pipeline import languages
+from pipeline import segmentation
 from pipeline.digest import digest
 from pipeline.rows import Document, Passage, Reject, Row
 from pipeline.stages.base import Inputs, RowStage
@@ -48,7 +48,7 @@ class Chunk(RowStage):
 
     def rows(self, row: Row) -> Iterator[Row | Reject]:
         assert isinstance(row, Document)
-        words = languages.words(row.text)
+        words = segmentation.words(row.text)
         if len(words) < max(self.min_words, 1):
             yield Reject(row.doc_id, "too_short", f"{len(words)} words, min_words is {self.min_words}")
             return
@@ -89,14 +89,14 @@ class Sentences(RowStage):
     def rows(self, row: Row) -> Iterator[Row | Reject]:
         assert isinstance(row, Document | Passage)
         is_empty = True
-        for start, end in languages.sentences(row.text, row.language):
+        for start, end in segmentation.sentences(row.text, row.language):
             is_empty = False
             yield self._bounded(_passage(row, start, end))
         if is_empty:
             yield Reject(row.row_id, "no_sentences", "the text is blank")
 
     def _bounded(self, sentence: Passage) -> Passage | Reject:
-        count = languages.count_words(sentence.text)
+        count = segmentation.count_words(sentence.text)
         shown = f"{count} words: {sentence.text[:100]!r}"
         if count < self.min_words:
             return Reject(sentence.passage_id, "sentence_too_short", f"min_words is {self.min_words}, {shown}")

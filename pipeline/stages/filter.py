@@ -5,19 +5,26 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from pipeline.rows import TASKS, Pair, Reject, Row, Task
+from pipeline.rows import TASKS, Pair, Reject, Row
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs
 from pipeline.stages.checks import AnyCheck, Judge
 
 
 class Filter(ActorStage):
-    """The pairs in which no check finds a fault; of several faults the first in the order of the checks counts."""
+    """The pairs in which no check finds a fault; of several faults the first in the order of the checks counts.
+
+    With `keep: failed` it is the others that go on, to be written again, say, and those without a fault are rejects (`passed`).
+    """
 
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
 
     kind: Literal["filter"] = "filter"
     input: Inputs
     checks: Annotated[tuple[AnyCheck, ...], Field(min_length=1)]
+    keep: Literal["passed", "failed"] = "passed"
+
+    def may_reject(self) -> float:
+        return self.max_rejected if self.keep == "passed" else 1.0
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         return given["input"]
@@ -30,13 +37,12 @@ class Filter(ActorStage):
         judges = {task: [judge for check, judge in opened if check.judges(task)] for task in TASKS}
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
-            return (_judged(row, judges) for row in rows if isinstance(row, Pair))
+            return (self._judged(row, judges[row.task]) for row in rows if isinstance(row, Pair))
 
         return batch
 
-
-def _judged(pair: Pair, judges: Mapping[Task, Sequence[Judge]]) -> Pair | Reject:
-    for judge in judges[pair.task]:
-        if found := judge(pair):
-            return Reject(pair.pair_id, found.reason, found.detail)
-    return pair
+    def _judged(self, pair: Pair, judges: Sequence[Judge]) -> Pair | Reject:
+        found = next(filter(None, (judge(pair) for judge in judges)), None)
+        if self.keep == "failed":
+            return pair if found else Reject(pair.pair_id, "passed")
+        return Reject(pair.pair_id, found.reason, found.detail) if found else pair

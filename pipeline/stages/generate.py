@@ -1,28 +1,45 @@
-"""The one stage that talks to a model: one request for each seed, one row for each request.
+"""The one stage that talks to a model: `samples` requests for each seed or pair, one row for each request.
 
-It keeps every reply verbatim and parses nothing, so that a better parser or filter never asks the model again. Only what
+It keeps every reply verbatim and drops nothing, so that a better parser or filter never asks the model again. Only what
 shapes a request is here; how requests reach an engine and how replies are committed is the runner's.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, PositiveInt, field_validator
 
-from pipeline.digest import digest, draw
+from pipeline.digest import digest
+from pipeline.draws import SAME, LanguageRules, Weights, drawn, target
 from pipeline.engines.base import Reply, Request
-from pipeline.languages import language
-from pipeline.prompts import Prompt
-from pipeline.rows import Document, Generation, Passage, Row
+from pipeline.languages import language, length_units
+from pipeline.prompts import Prompt, Values
+from pipeline.replies import UnreadableError, apart, read
+from pipeline.rows import Document, Generation, Pair, Passage, Row, Seed
 from pipeline.stages.base import Inputs, MappedStage
 
-SEED_VARIABLES = ("text", "title", "text_language", "language")
-"""What every prompt may use: the seed's text and title, and the English names of its language and of the reply's."""
+SEED_VARIABLES = ("text", "title", "text_language", "language", "candidates")
+"""What a prompt about a text may use: the text and its title, the English names of its language and of the reply's, and
+the candidates of a choice."""
+
+PAIR_VARIABLES = ("query", "positive", "instruction", "query_language", "positive_language", "language")
+"""What a prompt about a pair may use."""
+
+LENGTH = "length"
 
 
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, str) and value != "same" else value
+def _ranges(given: dict[str, float]) -> dict[str, float]:
+    for text in given:
+        low, dash, high = text.partition("-")
+        if not (dash and low.isdigit() and high.isdigit() and 0 < int(low) <= int(high)):
+            raise ValueError(f"{text!r} is no range of words such as 5-10")
+    return given
+
+
+Lengths = Annotated[Weights, AfterValidator(_ranges)]
+"""Ranges of words by weight: `{5-10: 2, 11-20: 1}`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,100 +49,187 @@ class Asked:
     request: Request
     row: Generation
 
+    def again(self) -> "Asked":
+        """The same request, made a second time."""
+        return Asked(self.request, replace(self.row, attempt=2))
+
     def answered(self, reply: Reply) -> Generation:
         # Positional in the order of Generation's fields; dataclasses.replace costs three times as much here.
         row = self.row
+        thought, text = (reply.reasoning, reply.text) if reply.reasoning else apart(reply.text)
         return Generation(
             row.request_id,
             row.seed_id,
             row.doc_id,
             row.seed,
+            row.title,
             row.seed_language,
             row.language,
             row.facets,
-            reply.text,
+            row.candidates,
+            row.pair,
+            row.engine,
+            text,
+            thought,
             reply.finish_reason,
             reply.prompt_tokens,
             reply.output_tokens,
             reply.error,
+            row.attempt,
         )
 
 
 class Generate(MappedStage):
-    """Asks the engine once for each document or passage.
+    """Asks for each document, passage, seed or pair, `samples` times.
 
-    `language` is the language to write in: the seed's own (`same`), or one drawn from a list. Each facet is a variable of
-    the prompt whose value is drawn from its list. All draws depend on the seed's id and `seed` alone.
+    `engine` is a writer's name, or several with their weights. `language` is the language to write in: the seed's own
+    (`same`; of a pair its query's), or drawn by weights, or by a rule for each language of a seed; a translation is never asked
+    for in the seed's own. `length` is drawn from ranges of words, and said in characters for languages without blanks.
+    Each facet is a variable of the prompt whose value is drawn by weights. All draws depend on the seed's id and `seed`
+    alone, and the samples of one seed differ in them. With `retry` a reply that cannot be read is asked for once more.
     """
 
     kind: Literal["generate"] = "generate"
-    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage)}
+    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage, Seed, Pair)}
     row_type: ClassVar[type[Row]] = Generation
     max_rejected: ClassVar[float] = 0.5
     """It rejects nothing; here this is the share of requests that may end in an error before the build stops."""
 
     input: Inputs
     prompt: str
-    engine: str
-    language: Annotated[
-        Literal["same"] | Annotated[tuple[str, ...], Field(min_length=1)], BeforeValidator(_as_list)
-    ] = "same"
-    facets: dict[str, Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_as_list)]] = {}
+    engine: Weights
+    language: LanguageRules = {"*": {SAME: 1.0}}
+    length: Lengths | None = None
+    facets: dict[str, Weights] = {}
+    samples: PositiveInt = 1
+    retry: bool = True
     seed: int = 0
-
-    @field_validator("language")
-    @classmethod
-    def _known(cls, given: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        for tag in () if given == "same" else given:
-            language(tag)
-        return given
 
     @field_validator("facets")
     @classmethod
-    def _own_names(cls, given: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-        if taken := [name for name in given if name in SEED_VARIABLES]:
+    def _own_names(cls, given: dict[str, Weights]) -> dict[str, Weights]:
+        if taken := [name for name in given if name in (*SEED_VARIABLES, *PAIR_VARIABLES, LENGTH)]:
             raise ValueError(f"{taken[0]!r} is what every prompt may use of the seed; give the facet another name")
         return given
 
     def prompt_names(self) -> tuple[str, ...]:
         return (self.prompt,)
 
-    def supplies(self) -> tuple[str, ...]:
-        """The variables that a prompt of this step may declare."""
-        return (*SEED_VARIABLES, *self.facets)
+    def most_rows(self, given: int | None) -> int | None:
+        return None if given is None else given * self.samples
 
-    def asked(self, rows: Iterable[Row], prompt: Prompt, engine_identity: str) -> Iterator[Asked]:
-        """The requests for these seeds, in their order."""
-        schema = prompt.reply_type.schema_for_engine()
-        salt = digest(prompt.digest, engine_identity, self.seed)
-        for seed in rows:
-            assert isinstance(seed, Document | Passage)
-            row = self._row(seed, salt)
-            values = {
-                "text": seed.text,
-                "title": seed.title or "",
-                "text_language": language(seed.language).name,
-                "language": language(row.language).name,
-                **row.facets,
-            }
-            yield Asked(Request(row.request_id, prompt.render(values, seed.row_id), schema), row)
+    def facet_names(self, given: frozenset[str], prompts: Mapping[str, Prompt]) -> frozenset[str]:  # noqa: ARG002
+        return frozenset({*given, *self.facets, *([LENGTH] if self.length else [])})
 
-    def request_ids(self, rows: Iterable[Row], prompt: Prompt, engine_identity: str) -> list[str]:
+    def supplies(self, given: type[Row], facets: Iterable[str]) -> tuple[str, ...]:
+        """The variables that a prompt about rows of this type, with these facets, may declare."""
+        own = PAIR_VARIABLES if issubclass(given, Pair) else SEED_VARIABLES
+        return (*own, *sorted(facets))
+
+    def asked(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> Iterator[Asked]:
+        """The requests about these rows, in their order; `engines` are the identities of the writers by name."""
+        for row, made in self._made(rows, prompt, engines):
+            shape = prompt.shape(len(made.candidates))
+            messages = prompt.render(self._values(row, made), row.row_id)
+            yield Asked(Request(made.request_id, messages, shape.schema_for_engine()), made)
+
+    def request_ids(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> list[str]:
         """The ids of the same requests, for which nothing is rendered."""
-        salt = digest(prompt.digest, engine_identity, self.seed)
-        return [self._row(seed, salt).request_id for seed in rows if isinstance(seed, Document | Passage)]
+        return [made.request_id for _, made in self._made(rows, prompt, engines)]
 
-    def _row(self, seed: Document | Passage, salt: str) -> Generation:
-        """The row that the reply will complete."""
-        facets = {name: values[draw(len(values), self.seed, name, seed.row_id)] for name, values in self.facets.items()}
-        target = self._target(seed)
-        request_id = digest(salt, seed.row_id, seed.text, target, facets)
+    def is_settled(self, row: Generation, prompt: Prompt) -> bool:
+        """Whether the request of this row need not be made again: it has a reply that can be read, or had its second try.
+
+        A reply that was cut at its longest would be cut again.
+        """
+        if not self.retry or row.attempt > 1 or row.finish_reason == "length":
+            return True
+        try:
+            read(prompt.shape(len(row.candidates)), row.reply or "", row.finish_reason)
+        except UnreadableError:
+            return False
+        return True
+
+    def _made(
+        self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]
+    ) -> Iterator[tuple[Row, Generation]]:
+        """Each row with the rows that its replies will complete."""
+        salts = {name: digest(prompt.digest, identity, self.seed) for name, identity in engines.items()}
+        for row in rows:
+            for nth in range(self.samples):
+                yield row, self._row(row, nth, salts, translates=prompt.reply == "translation")
+
+    def _row(self, row: Row, nth: int, salts: Mapping[str, str], *, translates: bool) -> Generation:
+        seed = seed_of(row)
+        key = (self.seed, row.row_id)
+        facets = {
+            name: drawn(weights, *key, name, nth=nth, of=self.samples)
+            for name, weights in {**self.facets, **({LENGTH: self.length} if self.length else {})}.items()
+        }
+        facets = {**seed.facets, **facets}
+        engine = drawn(self.engine, *key, "engine", nth)
+        wanted = target(self.language, seed.language, *key, "language", other=translates, nth=nth, of=self.samples)
+        pair = _as_json(row) if isinstance(row, Pair) else None
+        request_id = digest(salts[engine], row.row_id, pair or seed.text, wanted, facets, list(seed.candidates), nth)
         return Generation(
-            request_id, seed.row_id, seed.doc_id, seed.text, seed.language, target, facets, None, None, None, None, None
+            request_id,
+            seed.seed_id,
+            seed.doc_id,
+            seed.text,
+            seed.title,
+            seed.language,
+            wanted,
+            facets,
+            seed.candidates,
+            pair,
+            engine,
         )
 
-    def _target(self, seed: Document | Passage) -> str:
-        if self.language == "same":
-            return seed.language
-        choices: Sequence[str] = self.language
-        return choices[draw(len(choices), self.seed, "language", seed.row_id)]
+    def _values(self, row: Row, made: Generation) -> Values:
+        values: dict[str, str | Sequence[str]] = {**made.facets, "language": language(made.language).name}
+        if LENGTH in made.facets:
+            values[LENGTH] = asked_length(made.facets[LENGTH], made.language)
+        if isinstance(row, Pair):
+            return values | {
+                "query": row.query,
+                "positive": row.positive,
+                "instruction": row.instruction,
+                "query_language": language(row.query_language).name,
+                "positive_language": language(row.positive_language).name,
+            }
+        return values | {
+            "text": made.seed,
+            "title": made.title or "",
+            "text_language": language(made.seed_language).name,
+            "candidates": made.candidates,
+        }
+
+
+def asked_length(words: str, tag: str) -> str:
+    """A range of words as a prompt asks for it in a language: `5-10` is 5 to 10 words, and in Chinese some characters."""
+    unit, size = length_units(tag)
+    low, high = (int(number) * size for number in words.split("-"))
+    return f"{low} to {high} {unit}" if low < high else f"{low} {unit}"
+
+
+def seed_of(row: Row) -> Seed:
+    """What is asked about, whatever the row."""
+    match row:
+        case Seed():
+            return row
+        case Document():
+            return Seed(row.doc_id, row.doc_id, row.text, row.title, row.language)
+        case Passage():
+            return Seed(row.passage_id, row.doc_id, row.text, row.title, row.language)
+        case Pair():
+            return Seed(row.seed_id, row.doc_id, row.query, None, row.query_language, row.facets)
+    raise TypeError(f"{type(row).__name__} is nothing to ask about")
+
+
+def _as_json(pair: Pair) -> str:
+    return json.dumps({name: getattr(pair, name) for name in Pair.schema.names}, ensure_ascii=False)
+
+
+def pair_of(row: Generation) -> Pair:
+    """The pair that the model was asked about."""
+    return Pair(**json.loads(row.pair or "{}"))

@@ -42,12 +42,14 @@ class _Hit(NamedTuple):
 
 
 class HardNegatives(ActorStage):
-    """Pairs with exactly `take` negatives, the best-ranked hits that may serve, after the `skip_top` best of those.
+    """Pairs with exactly `take` negatives.
 
-    `same_document` lets other passages of the positive's document serve in retrieval.
+    First come those that a model wrote for the pair (at most `written` of them; None: all that there are), then the best-ranked
+    hits that may serve, after the `skip_top` best of those. `same_document` lets other passages of the positive's document
+    serve in retrieval.
     """
 
-    version: ClassVar[int] = 1 + ANALYSIS_VERSION
+    version: ClassVar[int] = 2 + ANALYSIS_VERSION
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"hits": (SearchedPair,)}
     row_type: ClassVar[type[Row]] = Example
     over: ClassVar[str] = "hits"
@@ -56,6 +58,7 @@ class HardNegatives(ActorStage):
     hits: str
     skip_top: NonNegativeInt = 0
     take: PositiveInt = 7
+    written: NonNegativeInt | None = None
     same_document: bool = False
 
     def build(self, context: Context) -> None:
@@ -68,20 +71,35 @@ class HardNegatives(ActorStage):
 
         def mine(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             pairs = cast("Sequence[SearchedPair]", rows)
-            mined = [self._best(pair, hits, known) for pair, hits in zip(pairs, _hits(corpus, pairs), strict=True)]
+            written = [self._written(pair) for pair in pairs]
+            mined = [
+                self._best(pair, own, hits, known)
+                for pair, own, hits in zip(pairs, written, _hits(corpus, pairs), strict=True)
+            ]
             texts = iter(corpus.texts([hit.row for hits in mined for hit in hits]))
-            for pair, hits in zip(pairs, mined, strict=True):
-                yield self._example(pair, hits, list(islice(texts, len(hits))))
+            for pair, own, hits in zip(pairs, written, mined, strict=True):
+                yield self._example(pair, own, hits, list(islice(texts, len(hits))))
 
         return mine
 
-    def _best(self, pair: SearchedPair, hits: Sequence[_Hit], known: Positives) -> list[_Hit]:
-        return list(islice(self._eligible(pair, hits, known), self.skip_top, self.skip_top + self.take))
+    def _written(self, pair: SearchedPair) -> list[str]:
+        """The written negatives that may serve: none says what the query, the positive or another of them says."""
+        keys = {text_key(pair.query), text_key(pair.positive)}
+        by_key = {text_key(text): text for text in reversed(pair.written_negatives)}
+        may_serve = [
+            text for text in pair.written_negatives if (key := text_key(text)) not in keys and by_key[key] == text
+        ]
+        most = self.take if self.written is None else min(self.written, self.take)
+        return may_serve[:most]
 
-    def _eligible(self, pair: SearchedPair, hits: Sequence[_Hit], known: Positives) -> Iterator[_Hit]:
+    def _best(self, pair: SearchedPair, written: Sequence[str], hits: Sequence[_Hit], known: Positives) -> list[_Hit]:
+        eligible = self._eligible(pair, {text_key(text) for text in written}, hits, known)
+        return list(islice(eligible, self.skip_top, self.skip_top + self.take - len(written)))
+
+    def _eligible(self, pair: SearchedPair, taken: set[str], hits: Sequence[_Hit], known: Positives) -> Iterator[_Hit]:
         query_key = text_key(pair.query)
         barred = {query_key, text_key(pair.positive), pair.positive_id, pair.seed_id, *known.get(query_key, ())}
-        barred |= {hit.text_key for hit in hits if hit.passage_id in barred}
+        barred |= {hit.text_key for hit in hits if hit.passage_id in barred} | taken
         for hit in hits:
             if hit.passage_id in barred or hit.text_key in barred or self._is_own_document(pair, hit):
                 continue
@@ -91,11 +109,22 @@ class HardNegatives(ActorStage):
     def _is_own_document(self, pair: SearchedPair, hit: _Hit) -> bool:
         return pair.task == "retrieval" and not self.same_document and hit.doc_id == pair.doc_id
 
-    def _example(self, pair: SearchedPair, hits: Sequence[_Hit], texts: Sequence[str]) -> Example | Reject:
-        if len(hits) < self.take:
-            return Reject(pair.pair_id, "too_few_negatives", f"{len(hits)} of {self.take}")
-        ids, scores = [hit.passage_id for hit in hits], [hit.score for hit in hits]
-        return Example(**fields_of(pair), negatives=texts, negative_ids=ids, negative_scores=scores)
+    def _example(
+        self, pair: SearchedPair, written: Sequence[str], hits: Sequence[_Hit], texts: Sequence[str]
+    ) -> Example | Reject:
+        found = len(written) + len(hits)
+        if found < self.take:
+            return Reject(pair.pair_id, "too_few_negatives", f"{found} of {self.take}")
+        return Example(
+            **fields_of(pair),
+            negatives=[*written, *texts],
+            negative_ids=[
+                *(f"{pair.pair_id}-written-{number}" for number in range(len(written))),
+                *(hit.passage_id for hit in hits),
+            ],
+            negative_scores=[*(None for _ in written), *(hit.score for hit in hits)],
+            negative_origins=[*("written" for _ in written), *("mined" for _ in hits)],
+        )
 
 
 def _corpus_folder(hits: Dataset) -> Path:

@@ -6,26 +6,36 @@ local folder counts by its content. No code that comes with a data set is ever r
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import PositiveInt, model_validator
 
+from pipeline.draws import Tag, Tags
 from pipeline.rows import Reject
 from pipeline.stages.base import Context, StageError
 from pipeline.stages.read import DocumentReader
 from pipeline.stages.read_sources import Line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_LANGUAGE = "{language}"
 
 
 class ReadHF(DocumentReader):
-    """One document a row of one split: of `name` on the hub at `revision`, or of the local folder `path`."""
+    """One document a row of one split: of `name` on the hub at `revision`, or of the local folder `path`.
+
+    A data set with a config for each language is read for all of `languages` by one step: `{language}` in `config` stands for
+    each tag, or for what `codes` says the data set calls it. `limit` is the most rows that are read, of each config.
+    """
 
     kind: Literal["read_hf"] = "read_hf"
     name: str | None = None
     revision: str | None = None
     path: str | None = None
     config: str | None = None
+    languages: Tags | None = None
+    codes: dict[Tag, str] = {}
+    limit: PositiveInt | None = None
     split: str = "train"
     streaming: bool = True
 
@@ -40,7 +50,12 @@ class ReadHF(DocumentReader):
                 f"revision of {self.name!r} must be a commit of 40 hex digits, got {self.revision!r}: a branch or a tag "
                 "moves, and the same recipe would then mean other data; the commit stands in the data set's file history"
             )
+        if (self.languages is not None) != (_LANGUAGE in (self.config or "")):
+            raise ValueError(f"languages go with a config that holds {_LANGUAGE}, such as 20231101.{_LANGUAGE}")
         return self
+
+    def most_rows(self, given: int | None) -> int | None:  # noqa: ARG002 - it reads no step
+        return None if self.limit is None else self.limit * len(self.languages or "1")
 
     def source(self, context: Context) -> str:
         return f"{self.name}@{self.revision}" if self.name else str(context.files["path"])
@@ -50,8 +65,10 @@ class ReadHF(DocumentReader):
 
         source = self.source(context)
         try:
-            for number, values in enumerate(self._open(context, source)):
-                yield Line(f"{self.name or context.files['path'].name}:{number}", values)
+            for tag, config in self._configs():
+                where = ":".join(filter(None, (self.name or context.files["path"].name, config if tag else None)))
+                for number, values in enumerate(islice(self._open(context, source, config), self.limit)):
+                    yield Line(f"{where}:{number}", {**values, "language": tag} if tag else values)
         except (
             OSError,
             ValueError,
@@ -60,13 +77,19 @@ class ReadHF(DocumentReader):
         ) as cause:  # RuntimeError: it holds code, which is not run
             raise StageError(f"{source}: `datasets` could not read it ({cause}); {self._way_out()}") from cause
 
-    def _open(self, context: Context, source: str) -> Any:
+    def _configs(self) -> list[tuple[str | None, str | None]]:
+        """The configs to read, each with the language that it is in where that is known."""
+        if self.languages is None or self.config is None:
+            return [(None, self.config)]
+        return [(tag, self.config.replace(_LANGUAGE, self.codes.get(tag, tag))) for tag in self.languages]
+
+    def _open(self, context: Context, source: str, config: str | None) -> Any:
         """The split, with the columns that are used where it can tell which it has."""
         import datasets
 
         found = datasets.load_dataset(
             self.name or str(context.files["path"]),
-            self.config,
+            config,
             split=self.split,
             streaming=self.streaming,
             revision=self.revision,

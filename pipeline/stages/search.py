@@ -55,7 +55,7 @@ class Search(ActorStage):
 
 def searched_text(pair: Pair) -> str:
     """The text of a pair that its corpus is searched for."""
-    if pair.task == "bitext":
+    if pair.task in {"bitext", "classification"}:
         return pair.positive
     if pair.task == "retrieval" and pair.query_language != pair.positive_language:
         return pair.positive

@@ -13,7 +13,7 @@ from itertools import chain, takewhile
 
 import regex
 
-from pipeline.languages import words
+from pipeline.segmentation import words
 
 _UNSPACED = regex.compile(r"[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}\p{sc=Tibt}]")
 _FINELY_CUT = regex.compile(r"[\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}]")

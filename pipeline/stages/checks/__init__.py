@@ -8,10 +8,12 @@ from pipeline.stages.checks.base import Check, Fault, Judge
 from pipeline.stages.checks.chatter import Chatter
 from pipeline.stages.checks.language import Language
 from pipeline.stages.checks.overlap import Copy, PromptLeak, SameSentence, Untranslated
+from pipeline.stages.checks.scores import Label, Score
 from pipeline.stages.checks.shape import Empty, Length
 
 AnyCheck = Annotated[
-    Empty | Length | Language | Copy | Chatter | PromptLeak | SameSentence | Untranslated, Field(discriminator="kind")
+    Empty | Length | Language | Copy | Chatter | PromptLeak | SameSentence | Untranslated | Score | Label,
+    Field(discriminator="kind"),
 ]
 """Every check, by its kind."""
 
@@ -23,9 +25,11 @@ __all__ = [
     "Empty",
     "Fault",
     "Judge",
+    "Label",
     "Language",
     "Length",
     "PromptLeak",
     "SameSentence",
+    "Score",
     "Untranslated",
 ]

@@ -1,0 +1,254 @@
+"""A pilot: the same recipe on a sample of its seeds, and what that says of the whole.
+
+What stands above the first request (reading, chunking, sampling) is made in full, since the whole build reuses it; each
+step that asks first is given `n` seeds. What became of them, by task and language, is the yield.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from pipeline.config import Config
+from pipeline.engines.base import Runtime
+from pipeline.estimate import cost
+from pipeline.exporters.export import Export
+from pipeline.plan import Step
+from pipeline.rows import Pair, Task
+from pipeline.stages.base import MappedStage, Stage
+from pipeline.stages.generate import Generate
+from pipeline.stages.parse.pairs import ParsePositive, ParseQuery, ParseWrittenPair
+from pipeline.stages.sample import Sample
+from pipeline.store import Dataset, Stats
+
+PREFIX = "pilot-"
+_Z = 1.96
+"""Intervals hold the truth in 95 of 100 pilots."""
+
+
+def pilot_of(config: Config, n: int) -> Config:
+    """The config with `n` seeds for each step that asks a model first, drawn with more of rare languages (α = 0.5).
+
+    Nothing that a step rejects stops a pilot: that is what it is to show.
+    """
+    steps: dict[str, Stage] = {}
+    written: set[str] = set()
+    for name, stage in config.recipe.steps.items():
+        above = {given for names in stage.inputs().values() for given in names}
+        if isinstance(stage, Generate) and not above & written:
+            drawn = f"{PREFIX}{stage.input[0]}"[:64]
+            steps[drawn] = Sample(input=stage.input, n=n, alpha=0.5)
+            steps[name] = stage.model_copy(update={"input": (drawn,)})
+        else:
+            steps[name] = stage
+        if isinstance(stage, Generate) or above & written:
+            written.add(name)
+    allowed = dict.fromkeys(steps, 1.0)
+    return config.model_copy(
+        update={
+            "recipe": config.recipe.model_copy(update={"steps": steps}),
+            "runtime": config.runtime.model_copy(update={"max_rejected": allowed}),
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Yield:
+    """What became of the requests about seeds of one language (None: of all), and what the whole is to give.
+
+    `asked` requests of the pilot gave `pairs`, which reached the end; `planned` is how many the whole asks.
+    """
+
+    task: Task
+    language: str | None
+    asked: int
+    pairs: int
+    planned: int
+
+    @property
+    def share(self) -> float:
+        return self.pairs / self.asked if self.asked else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The share's 95 % interval: Wilson's, or a Poisson one where a request can give several pairs."""
+        if self.pairs > self.asked:
+            half = _Z * math.sqrt(self.pairs)
+            return max(0.0, self.pairs - half) / self.asked, (self.pairs + half) / self.asked
+        return wilson(self.pairs, self.asked)
+
+
+def wilson(successes: int, trials: int) -> tuple[float, float]:
+    """The 95 % interval of a proportion (Wilson, "Probable inference", 1927); all of 0 to 1 where nothing was tried."""
+    if not trials:
+        return 0.0, 1.0
+    share = successes / trials
+    scale = 1 + _Z**2 / trials
+    middle = (share + _Z**2 / (2 * trials)) / scale
+    half = _Z * math.sqrt(share * (1 - share) / trials + _Z**2 / (4 * trials**2)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def forecast(yields: Sequence[Yield]) -> tuple[float, float, float]:
+    """Pairs that the whole is to give, with a 95 % interval, from the yields of one task by language (a stratified estimate).
+
+    A language that the pilot asked nothing of counts with the share of all.
+    """
+    overall = (
+        Yield(yields[0].task, None, sum(y.asked for y in yields), sum(y.pairs for y in yields), 0) if yields else None
+    )
+    expected, variance = 0.0, 0.0
+    for one in yields:
+        known = one if one.asked or overall is None else overall
+        low, high = known.interval
+        expected += one.planned * known.share
+        variance += (one.planned * (high - low) / (2 * _Z)) ** 2
+    half = _Z * math.sqrt(variance)
+    return expected, max(0.0, expected - half), expected + half
+
+
+def yields(steps: Sequence[Step], build: Path) -> list[Yield]:
+    """The yields of a pilot that was run, by task and language of the seed."""
+    asked: Counter[_Key] = Counter()
+    planned: Counter[_Key] = Counter()
+    for step in steps:
+        if isinstance(step.stage, ParseQuery | ParsePositive | ParseWrittenPair):
+            for root, samples in _roots(step, 1):
+                _count(asked, step.stage.task, root, samples, build)
+                for given in root.inputs["input"]:
+                    _count(planned, step.stage.task, given, samples, build)
+    pairs: Counter[_Key] = Counter()
+    for step in _finals(steps):
+        pairs += _made(step, build)
+    return [Yield(*key, asked[key], pairs[key], planned[key]) for key in sorted({*asked, *planned, *pairs})]
+
+
+_Key: TypeAlias = tuple[Task, str]
+
+
+def _roots(step: Step, samples: int) -> Iterator[tuple[Step, int]]:
+    """The pilot's samples that a step's rows come from, each with how often it asks about one of their seeds."""
+    if step.name.startswith(PREFIX):
+        yield step, samples
+        return
+    if isinstance(step.stage, Generate):
+        samples *= step.stage.samples
+    main = step.inputs[step.stage.over] if isinstance(step.stage, MappedStage) else tuple(step.above())
+    for given in main:
+        yield from _roots(given, samples)
+
+
+def _count(into: Counter[_Key], task: Task, step: Step, samples: int, build: Path) -> None:
+    column = "query_language" if issubclass(step.row_type, Pair) else "language"
+    for table in Dataset(step.row_type, (step.artifact(build),)).tables([column]):
+        for tag, count in Counter(table.column(column).to_pylist()).items():
+            into[task, tag] += count * samples
+
+
+def _finals(steps: Sequence[Step]) -> list[Step]:
+    """The steps whose pairs are exported, or where nothing is, those whose pairs nothing reads."""
+    exported = [given for step in steps if isinstance(step.stage, Export) for given in step.inputs["input"]]
+    read = {given.name for step in steps for given in step.above()}
+    return exported or [step for step in steps if issubclass(step.row_type, Pair) and step.name not in read]
+
+
+def _made(step: Step, build: Path) -> Counter[_Key]:
+    """The pairs of a step by task and by the language of the side that was there before: the passage, or the sentence."""
+    columns = ["task", "query_language", "positive_language"]
+    made: Counter[_Key] = Counter()
+    for table in Dataset(step.row_type, (step.artifact(build),)).tables(columns):
+        for task, query, positive in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+            made[task, positive if task == "retrieval" else query] += 1
+    return made
+
+
+@dataclass(frozen=True)
+class Asking:
+    """What one step asked in the pilot, and what it is to ask and cost in the whole, whose seeds are `scale` times as many."""
+
+    step: str
+    stats: Stats
+    scale: float
+    gpu_hours: float | None
+    hours: float | None
+
+    def cells(self) -> tuple[str, ...]:
+        counts = self.stats.rows_out, self.stats.prompt_tokens, self.stats.output_tokens
+        hours = ("?" if value is None else f"{value:,.1f}" for value in (self.gpu_hours, self.hours))
+        return (
+            self.step,
+            *(f"{count:,}" for count in counts),
+            *(f"{count * self.scale:,.0f}" for count in counts),
+            *hours,
+        )
+
+
+def askings(steps: Sequence[Step], build: Path, runtime: Callable[[str], Runtime]) -> Iterator[Asking]:
+    """What each step that asks a model asked, and what that makes for the whole."""
+    for step in steps:
+        if isinstance(step.stage, Generate):
+            roots = {root.name: root for root, _ in _roots(step, 1)}.values()
+            used = sum(root.artifact(build).stats().rows_out for root in roots)
+            meant = sum(given.artifact(build).stats().rows_out for root in roots for given in root.inputs["input"])
+            scale, stats = meant / used if used else 0.0, step.artifact(build).stats()
+            yield Asking(step.name, stats, scale, *_hours(step, stats, scale, runtime))
+
+
+def _hours(
+    step: Step, stats: Stats, scale: float, runtime: Callable[[str], Runtime]
+) -> tuple[float | None, float | None]:
+    """GPU-hours and hours of so many times these tokens, shared between the step's engines as its requests are."""
+    assert isinstance(step.stage, Generate)
+    shares = step.stage.engine
+    gpu_hours: float | None = 0.0
+    hours: float | None = 0.0
+    for name, engine in step.engines.items():
+        part = scale * shares[name] / sum(shares.values())
+        on_gpus, alone, _ = cost(engine, runtime(name), stats.prompt_tokens * part, stats.output_tokens * part)
+        gpu_hours = None if gpu_hours is None or on_gpus is None else gpu_hours + on_gpus
+        hours = None if hours is None or alone is None else hours + alone
+    return gpu_hours, hours
+
+
+def told(found: Sequence[Yield], asked: Sequence[Asking], most: int = 12) -> Iterator[str]:
+    """The pilot as a person reads it: yields by task and language, the forecast by task, and what the whole would ask."""
+    columns = ("task", "language", "asked", "pairs", "yield", "95 %", "planned", "forecast", "95 %")
+    rows: list[tuple[str, ...]] = [columns]
+    for task in dict.fromkeys(one.task for one in found):
+        of_task = [one for one in found if one.task == task]
+        expected, low, high = forecast(of_task)
+        total = Yield(
+            task, None, *(sum(getattr(one, name) for one in of_task) for name in ("asked", "pairs", "planned"))
+        )
+        rows.append(_line(total, f"{expected:,.0f}", f"{low:,.0f} to {high:,.0f}"))
+        largest = sorted(of_task, key=lambda one: (-one.asked, str(one.language)))
+        rows += [_line(one, f"{one.planned * one.share:,.0f}", _span(one)) for one in largest[:most]]
+        if rest := largest[most:]:
+            rows.append(("", f"and {len(rest)} more", *("" for _ in columns[2:])))
+    yield from _aligned(rows)
+    yield ""
+    head = ("step", "asked", "prompt tokens", "output tokens", "the whole asks", "prompt tokens", "output tokens")
+    yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)])
+
+
+def _line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:
+    low, high = one.interval
+    of = (f"{one.asked:,}", f"{one.pairs:,}", f"{one.share:.1%}", f"{low:.1%} to {high:.1%}", f"{one.planned:,}")
+    return (one.task if one.language is None else "", one.language or "all", *of, forecast, span)
+
+
+def _span(one: Yield) -> str:
+    low, high = one.interval
+    return f"{one.planned * low:,.0f} to {one.planned * high:,.0f}" if one.asked else "not known"
+
+
+def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if at < 2 else cell.rjust(width)
+            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()

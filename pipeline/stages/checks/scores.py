@@ -1,0 +1,55 @@
+"""Checks of what earlier steps measured or asked for: a score of the pair, or the degree that it was written to."""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from pipeline.rows import Pair
+from pipeline.stages.base import Context
+from pipeline.stages.checks.base import Check, Fault, Judge, fault
+
+
+class Score(Check):
+    """The score of this name lies within these bounds. Reasons: no_score, low_score, high_score."""
+
+    kind: Literal["score"] = "score"
+    name: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+    @model_validator(mode="after")
+    def _bounds_something(self) -> "Score":
+        if self.at_least is None and self.at_most is None:
+            raise ValueError("give at_least or at_most")
+        return self
+
+    def open(self, context: Context) -> Judge:  # noqa: ARG002
+        return self._fault
+
+    def _fault(self, pair: Pair) -> Fault | None:
+        score = pair.scores.get(self.name)
+        if score is None:
+            return fault("no_score", f"no {self.name!r} among {', '.join(pair.scores) or 'no scores'}")
+        if self.at_least is not None and score < self.at_least:
+            return fault("low_score", f"{self.name} {score:.3f}, at least {self.at_least:g}")
+        if self.at_most is not None and score > self.at_most:
+            return fault("high_score", f"{self.name} {score:.3f}, at most {self.at_most:g}")
+        return None
+
+
+class Label(Check):
+    """A pair that was asked to be close by degrees has at least this one: 4 and 5 mean the same, 2 and 3 do not.
+
+    Reason: low_label. A pair without a label is not judged.
+    """
+
+    kind: Literal["label"] = "label"
+    at_least: float = 4
+
+    def open(self, context: Context) -> Judge:  # noqa: ARG002
+        return self._fault
+
+    def _fault(self, pair: Pair) -> Fault | None:
+        if pair.label is None or pair.label >= self.at_least:
+            return None
+        return fault("low_label", f"label {pair.label:g}, at least {self.at_least:g}")
