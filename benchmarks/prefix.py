@@ -7,7 +7,7 @@ cache emptied between: shuffled (seeded), passage after passage (as rows come), 
 asks). The prompt is the shipped one or, with `--passage-first`, one that has the passage before all that differs between
 the requests about it. One token is written a request, so that seconds are those of the prompts.
 
-The cache holds 8,192 tokens, a seventh of what 200 requests ask. So a prefix that is not used soon is lost, as it is in a
+The cache holds 4,096 tokens, a fifteenth of what 200 requests ask. So a prefix that is not used soon is lost, as it is in a
 build of millions of passages with any cache.
 """
 
@@ -36,7 +36,7 @@ ASKED = (
 )
 """Style and language of the requests about a passage."""
 
-CACHE_TOKENS = 8192
+CACHE_TOKENS = 4096
 BLOCK = 32
 """Tokens in a block: a prefix is kept in whole blocks. vLLM takes 16 on GPUs and 128 on a CPU, whose kernels want 32 or more."""
 

@@ -4,8 +4,8 @@
     description: Writes a query that the passage answers.
     reply: query                       # the shape of the reply, by its name in replies.py
     variables: [text, language]        # what the blocks may use; anything else is refused when the file is loaded
-    shots: 1                           # how many of the examples go before the real turn: those that share most values
-                                       # with it (its language, its style), drawn among equals by the seed's digest
+    shots: 1                           # how many of the examples go before the real turn: those that share the first of
+                                       # the variables with it, then the second, drawn among equals by the seed's digest
     examples:                          # or the name of a .jsonl file beside this one: a pool, one example a line
       - {text: "…", language: English, reply: {query: "…"}}
     ---
@@ -35,7 +35,7 @@ from pipeline.digest import digest, draw
 from pipeline.replies import CANDIDATES, REPLIES, Message, WrittenReply, choice_type
 
 SUFFIX = ".md.j2"
-RENDERING = 3  # raised when the same file and values render otherwise than before
+RENDERING = 4  # raised when the same file and values render otherwise than before
 _FRONT = regex.compile(r"\A---\n(.*?)\n---\n(.*)\Z", regex.DOTALL)
 _ROLES = ("system", "user")
 _CHOICE = "choice"
@@ -129,13 +129,16 @@ class Prompt:
         return tuple(self.shape().model_validate(example["reply"]).texts[0] for example in self.examples)
 
     def _drawn(self, values: Values, seed: str) -> Sequence[int]:
-        """The numbers of the examples that share most values with the real turn, among equals from where the seed points."""
+        """The numbers of the examples nearest to the real turn, among equals from where the seed points.
+
+        Nearest are those that share the first of the variables with it, then the second, and so on.
+        """
         count = len(self.examples)
         start = draw(count, self.name, seed) if count else 0
 
-        def nearness(number: int) -> tuple[int, int]:
+        def nearness(number: int) -> tuple[tuple[bool, ...], int]:
             example = self.examples[number]
-            return -sum(example[name] == values[name] for name in self.variables), (number - start) % count
+            return tuple(example[name] != values[name] for name in self.variables), (number - start) % count
 
         return sorted(range(count), key=nearness)[: self.shots]
 

@@ -198,7 +198,8 @@ def test_requests_go_through_plain_columns_and_come_back_as_they_were(queries: J
     asking.assemble(queries, 0)
     replies = {GOOD: Reply(GOOD, "stop", 3, 1), OTHER: Reply(OTHER, "stop", 3, 2)}
     expected = {one.row.request_id: one for one in asking.asked(queries, 0)}
-    assert rows_of(queries) == [expected[row.request_id].answered(replies[row.reply or ""]) for row in rows_of(queries)]
+    rows = [expected[row.request_id].answered(replies[row.reply or ""]) for row in rows_of(queries)]
+    assert to_table(Generation, rows_of(queries)) == to_table(Generation, rows)
 
 
 def test_a_job_travels_to_a_worker(queries: Job) -> None:
@@ -360,21 +361,24 @@ PASSAGE_FIRST = parse(
 )
 
 
-def runs(keys: Iterable[object]) -> int:
-    """How many runs of equal keys there are."""
-    return sum(1 for _ in groupby(keys))
+def is_together(keys: Sequence[object]) -> bool:
+    """Whether equal keys stand side by side."""
+    return sum(1 for _ in groupby(keys)) == len(set(keys))
 
 
 def test_what_shares_the_beginning_of_its_prompt_is_asked_together(queries: Job) -> None:
     fields = {"facets": {"style": dict.fromkeys(STYLES, 1.0)}, "samples": 6}
     one = replace(asking_of(queries, Scripted(), **fields), prompts={"write_query": PASSAGE_FIRST})
-    for order, is_together in ((asking.asked(one, 0), False), (asking.unanswered(one, 0, "writer"), True)):
+
+    def examples_and_passages(order: Sequence[Asked]) -> tuple[list[object], list[object]]:
         chats = [[message["content"] for message in asked.request.messages] for asked in order]
-        examples = [tuple(chat[:-1]) for chat in chats]
-        passages = [(*chat[:-1], chat[-1].partition("\n")[0]) for chat in chats]
-        for shared in (examples, passages):
-            assert len(set(shared)) > 1
-            assert (runs(shared) == len(set(shared))) == is_together
+        return [tuple(chat[:-1]) for chat in chats], [(*chat[:-1], chat[-1].partition("\n")[0]) for chat in chats]
+
+    examples, passages = examples_and_passages(asking.unanswered(one, 0, "writer"))
+    assert is_together(examples)
+    assert is_together(passages)
+    assert len(set(passages)) > len(set(examples)) == 3
+    assert not is_together(examples_and_passages(asking.asked(one, 0))[0]), "the order of rows would not do"
 
 
 def test_a_reply_in_plain_columns_that_cannot_be_read_comes_again_as_a_second_try(queries: Job) -> None:

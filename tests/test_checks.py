@@ -78,6 +78,8 @@ ALL: tuple[Any, ...] = (
             "The masons carried the stones over the sands.", "Every stone was hauled across the beach by builders."
         ),
         translation("The masons carried the stones.", "Los albañiles llevaron las piedras."),
+        pair(PASSAGE, "How a lighthouse was built and lit", "classification"),
+        pair(PASSAGE, "Construcción y luz de un faro", "classification", "en es"),
     ],
 )
 def test_a_good_pair_of_each_task_passes_every_check(good: Pair) -> None:
@@ -104,8 +106,9 @@ def test_length_counts_the_words_of_the_written_side_in_any_script(query: str, r
     assert found(Length(), pair(query)) == reason
 
 
-def test_length_of_a_paraphrase_is_the_positives() -> None:
+def test_length_of_a_paraphrase_or_a_label_is_the_positives() -> None:
     assert found(Length(), paraphrase("A whole sentence of words.", "Words.")) == "too_short"
+    assert found(Length(), pair(PASSAGE, "Words.", "classification")) == "too_short"
 
 
 def test_a_translation_much_longer_than_its_sentence_is_rejected_and_a_dense_script_is_allowed_for() -> None:
@@ -317,6 +320,7 @@ def test_a_check_judges_its_own_tasks_unless_told_otherwise() -> None:
 @given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(TASKS))
 def test_no_pair_breaks_a_filter_and_none_vanishes(query: str, positive: str, task: Task) -> None:
     (row,) = Filter(input="pairs", checks=ALL).open(CONTEXT)([pair(query, positive, task)])
+    assert isinstance(row, Pair | Reject)
     assert row.row_id == "pair-1"
     assert not isinstance(row, Reject) or 0 < len(row.detail) <= 200
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.rows import Pair, Reject, Task, to_table
+from pipeline.rows import Note, Pair, Reject, Task, to_table
 from pipeline.stages.base import Context, StageError
 from pipeline.stages.dedup import Dedup
 from pipeline.store import Artifact, Dataset, Stats
@@ -36,6 +36,7 @@ def deduped(stage: Dedup, folder: Path, parts: Sequence[Sequence[Pair]]) -> dict
     outcome = {}
     for part in parts:
         for row in judge(part):
+            assert not isinstance(row, Note)
             outcome[row.row_id] = f"{row.reason} {row.detail}" if isinstance(row, Reject) else ""
     return outcome
 

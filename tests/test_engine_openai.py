@@ -110,8 +110,15 @@ def test_what_the_model_thought_is_no_part_of_the_text() -> None:
 
 @pytest.mark.parametrize("content", [None, ""])
 def test_a_reply_without_content_is_an_error_of_the_request_and_keeps_its_tokens(content: str | None) -> None:
-    reply, asked = reply_to(says(content, reasoning_content="I ran out of tokens"))
+    reply, asked = reply_to(says(content))
     assert (reply.text, reply.error, reply.output_tokens, asked) == (None, "empty reply", 3, 1)
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content"])
+@pytest.mark.parametrize("content", ["salt", None])
+def test_what_a_thinking_model_thought_is_kept_apart_from_what_it_said(name: str, content: str | None) -> None:
+    reply, _ = reply_to(says(content, **{name: "They ask about salt."}))
+    assert (reply.text, reply.reasoning, reply.error) == (content or "", "They ask about salt.", None)
 
 
 def test_half_of_a_character_becomes_one_that_utf_8_can_carry() -> None:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,11 @@ from hypothesis import strategies as st
 
 from pipeline.exporters.export import Export, _groups
 from pipeline.exporters.order import in_order
-from pipeline.rows import Example, Row, from_table
+from pipeline.rows import TASKS, Example, Row, from_table
 from pipeline.stages.base import Context, StageError
 from pipeline.store import Dataset, write_table
 
 LANGUAGES = ("en", "th", "sw")
-TASKS = ("retrieval", "similarity", "bitext")
 
 
 def examples(count: int, **given: Any) -> list[Example]:
@@ -37,7 +37,7 @@ def examples(count: int, **given: Any) -> list[Example]:
 
 def export(dataset: Dataset, folder: Path, **fields: Any) -> list[Row]:
     stage = Export(input="examples", **fields)
-    return list(stage.table(Context({"input": dataset}, {}, {}, folder)))  # type: ignore[arg-type]
+    return list(stage.table(Context({"input": dataset}, {}, {}, folder)))
 
 
 def released(rows: Sequence[Row], folder: Path, part_rows: int = 1000, **fields: Any) -> Path:
@@ -70,6 +70,8 @@ def test_rows_come_in_the_order_of_their_ids_however_they_were_cut(
             negatives=list(row.negatives),
             negative_ids=list(row.negative_ids),
             negative_scores=list(row.negative_scores),
+            negative_origins=list(row.negative_origins),
+            written_negatives=list(row.written_negatives),
         )
         for row in rows
     )
@@ -181,11 +183,40 @@ def test_a_text_of_the_data_does_not_reach_the_card(tmp_path: Path) -> None:
     assert "<script>" not in card
 
 
+def with_written(count: int) -> list[Example]:
+    """Examples whose first negative a model wrote, every third of them without a mined one."""
+    return [
+        replace(
+            row,
+            label=4.0 if number % 2 else None,
+            written_negatives=("a lie", "another"),
+            negatives=("a lie", "another" if number % 3 == 0 else "mined"),
+            negative_scores=(None, None if number % 3 == 0 else 2.5),
+            negative_origins=("written", "written" if number % 3 == 0 else "mined"),
+        )
+        for number, row in enumerate(examples(count))
+    ]
+
+
+def test_written_negatives_are_columns_like_mined_ones_and_the_rows_tell_them_apart(tmp_path: Path) -> None:
+    rows = with_written(6)
+    made = export(commit(tmp_path / "examples", Example, rows, 4), tmp_path / "release")
+    assert {row.row_id: row.negative_origins for row in made if isinstance(row, Example)} == {
+        row.pair_id: list(row.negative_origins) for row in rows
+    }
+    columns = pq.read_table(tmp_path / "release" / "tuples")
+    assert columns.column_names == ["instruction", "query", "positive", "negative_1", "negative_2"]
+    assert set(columns.column("negative_1").to_pylist()) == {"a lie"}
+    assert set(columns.column("negative_2").to_pylist()) == {"another", "mined"}
+
+
+@pytest.mark.parametrize("written", [False, True])
 @pytest.mark.parametrize("name", ["tuples", "sentence_transformers"])
-def test_datasets_loads_a_release_by_its_card(tmp_path: Path, name: str) -> None:
+def test_datasets_loads_a_release_by_its_card(tmp_path: Path, name: str, written: bool) -> None:
     datasets = pytest.importorskip("datasets")
+    rows = with_written(25) if written else examples(25)
     loaded = datasets.load_dataset(
-        str(released(examples(25), tmp_path, shard_rows=10)), name, cache_dir=str(tmp_path / "cache")
+        str(released(rows, tmp_path, shard_rows=10)), name, cache_dir=str(tmp_path / "cache")
     )
     first = ["anchor"] if name == "sentence_transformers" else ["instruction", "query"]
     assert loaded["train"].column_names == [*first, "positive", "negative_1", "negative_2"]
@@ -196,7 +227,8 @@ def test_datasets_loads_a_release_by_its_card(tmp_path: Path, name: str) -> None
 def test_sentence_transformers_own_trainer_takes_a_release_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("sentence_transformers")
+    losses = pytest.importorskip("sentence_transformers.losses")
+    modules = pytest.importorskip("sentence_transformers.models")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     import datasets
     from sentence_transformers import (
@@ -204,8 +236,6 @@ def test_sentence_transformers_own_trainer_takes_a_release_as_it_is(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.models import StaticEmbedding
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder = released(examples(8), tmp_path)
@@ -215,7 +245,7 @@ def test_sentence_transformers_own_trainer_takes_a_release_as_it_is(
     words = sorted({word for row in train for text in row.values() for word in text.split()})
     tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(["?", *words])}, unk_token="?"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    model = SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
+    model = SentenceTransformer(modules=[modules.StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
     arguments = SentenceTransformerTrainingArguments(
         str(tmp_path / "run"),
         max_steps=2,
@@ -227,7 +257,7 @@ def test_sentence_transformers_own_trainer_takes_a_release_as_it_is(
         disable_tqdm=True,
     )
     trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=train, loss=MultipleNegativesRankingLoss(model)
+        model=model, args=arguments, train_dataset=train, loss=losses.MultipleNegativesRankingLoss(model)
     )
     before = model.encode("hard").copy()
     loss = trainer.train().training_loss

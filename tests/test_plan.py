@@ -8,6 +8,7 @@ import pytest
 from conftest import QUICKSTART, ROOT, job, make, planned, quickstart, small_config
 
 from pipeline.config import Config, ConfigError, from_mapping, load
+from pipeline.digest import digest
 from pipeline.plan import Step, most_rows, why_stale
 from pipeline.prompts import SUFFIX
 from pipeline.store import Artifact, Stats, StoreError
@@ -241,5 +242,6 @@ def test_a_plan_is_the_same_whoever_makes_it_and_travels() -> None:
     assert step.artifact(Path("outputs")).folder == Path("outputs") / f"queries-{step.fingerprint[:12]}"
     assert json.loads(json.dumps(step.identity)) == step.identity
     assert [given.name for given in planned(quickstart())["tuples"].above()] == ["retrieval_tuples", "sentence_tuples"]
-    assert job(step, quickstart(), Path("outputs")).engine_identity == step.fingerprint_of_engine
+    (writer,) = job(step, quickstart(), Path("outputs")).engines.values()
+    assert writer.identity == step.engine_identity("writer") == digest(writer.engine)
     assert QUICKSTART.is_file()

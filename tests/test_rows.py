@@ -8,14 +8,27 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import rows
-from pipeline.rows import Document, Example, Generation, Pair, Passage, Reject, Row, SearchedPair, from_table, to_table
+from pipeline.rows import (
+    Document,
+    Example,
+    Generation,
+    Pair,
+    Passage,
+    Reject,
+    Row,
+    SearchedPair,
+    Seed,
+    from_table,
+    to_table,
+)
 
-ROW_TYPES = (Document, Passage, Generation, Pair, SearchedPair, Example, Reject)
+ROW_TYPES = (Document, Passage, Seed, Generation, Pair, SearchedPair, Example, Reject)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FLOATS32 = st.floats(width=32, allow_nan=False)
 BY_ARROW: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): TEXT,
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float64(): st.floats(allow_nan=False),
     pa.list_(pa.string()): st.lists(TEXT),
     pa.list_(pa.float32()): st.lists(FLOATS32),
     pa.list_(pa.int64()): st.lists(st.integers(0, 2**40)),
@@ -61,14 +74,21 @@ def test_a_column_of_nulls_keeps_its_type() -> None:
 
 
 def test_columns_may_come_in_any_order_and_with_others_beside_them() -> None:
-    table = to_table(Pair, [pair()])
+    row = pair(written_negatives=["a", "b"], label=4.0)
+    table = to_table(Pair, [row])
     mixed = table.select(table.schema.names[::-1]).append_column("more", pa.array([1]))
-    assert list(from_table(Pair, mixed)) == [pair()]
+    assert list(from_table(Pair, mixed)) == [row]
 
 
 def test_an_example_is_a_pair_and_its_id_is_the_pairs() -> None:
     assert isinstance(example(), Pair)
     assert example(pair_id="p7").row_id == "p7"
+
+
+def test_a_written_negative_has_no_score_beside_a_mined_one_that_has() -> None:
+    row = example(negative_scores=[2.5, None], negative_origins=["mined", "written"])
+    (found,) = from_table(Example, to_table(Example, [row]))
+    assert (found.negative_scores, found.negative_origins) == ([2.5, None], ["mined", "written"])
 
 
 @pytest.mark.parametrize("value", [5, b"text"])

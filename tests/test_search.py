@@ -1,6 +1,7 @@
 import ast
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -37,8 +38,8 @@ def committed(folder: Path, row_type: type[Row], rows: Sequence[Row]) -> Dataset
     return Dataset(row_type, (artifact,))
 
 
-def pair(**given: object) -> Pair:
-    fields = {
+def pair(**given: Any) -> Pair:
+    fields: dict[str, Any] = {
         "pair_id": "pair",
         "task": "retrieval",
         "instruction": "Find the passage.",
@@ -52,11 +53,11 @@ def pair(**given: object) -> Pair:
         "facets": {"length": "short"},
         "scores": {"before": 1.0},
     }
-    return Pair(**{**fields, **given})  # type: ignore[arg-type]
+    return Pair(**{**fields, **given})
 
 
 @pytest.fixture(scope="module", name="context")
-def built_context(tmp_path_factory) -> Context:
+def built_context(tmp_path_factory: pytest.TempPathFactory) -> Context:
     folder = tmp_path_factory.mktemp("search")
     inputs = {"corpus": committed(folder / "corpus", Passage, CORPUS), "pairs": committed(folder / "pairs", Pair, [])}
     context = Context(inputs=inputs, files={}, prompts={}, folder=folder / "built")
@@ -65,7 +66,10 @@ def built_context(tmp_path_factory) -> Context:
 
 
 def searched(context: Context, pairs: Sequence[Pair], k: int = 100) -> list[SearchedPair]:
-    return list(Search(pairs="pairs", corpus="corpus", k=k).open(context)(pairs))
+    made = list(Search(pairs="pairs", corpus="corpus", k=k).open(context)(pairs))
+    rows = [row for row in made if isinstance(row, SearchedPair)]
+    assert rows == made
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -76,14 +80,16 @@ def searched(context: Context, pairs: Sequence[Pair], k: int = 100) -> list[Sear
         ("similarity", "en", "query"),
         ("bitext", "es", "positive"),
         ("bitext", "en", "positive"),
+        ("classification", "en", "positive"),
+        ("classification", "es", "positive"),
     ],
 )
-def test_what_is_searched_for_depends_on_the_task_and_the_languages(task, query_language, text):
+def test_what_is_searched_for_depends_on_the_task_and_the_languages(task: str, query_language: str, text: str) -> None:
     given = pair(task=task, query_language=query_language, query="query", positive="positive")
     assert searched_text(given) == text
 
 
-def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context):
+def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context: Context) -> None:
     given = pair()
     found = searched(context, [given])[0]
     assert found.hit_ids[0] == "en2"
@@ -92,7 +98,7 @@ def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context):
     assert (found.pair_id, found.query, found.facets) == (given.pair_id, given.query, given.facets)
 
 
-def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(context):
+def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(context: Context) -> None:
     first, second = searched(context, [pair(), pair(query="the cat and the lands")])
     assert first.scores == {"before": 1.0, "bm25_positive_rank": 1.0, "bm25_positive": first.hit_scores[0]}
     rank = int(second.scores["bm25_positive_rank"])
@@ -100,49 +106,59 @@ def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(cont
     assert second.hit_ids[rank - 1] == "en2"
 
 
-def test_a_pair_whose_positive_is_not_found_has_no_rank(context):
+def test_a_pair_whose_positive_is_not_found_has_no_rank(context: Context) -> None:
     missing = pair(positive_id="elsewhere", seed_id="elsewhere")
     unlike = pair(query="bark")
     assert [found.scores for found in searched(context, [missing, unlike])] == [{"before": 1.0}] * 2
     assert searched(context, [missing])[0].hit_ids
 
 
-@pytest.mark.parametrize("task", ["similarity", "bitext"])
-def test_only_retrieval_pairs_get_the_rank_of_their_positive(context, task):
+@pytest.mark.parametrize("task", ["similarity", "bitext", "classification"])
+def test_only_retrieval_pairs_get_the_rank_of_their_positive(context: Context, task: str) -> None:
     assert searched(context, [pair(task=task)])[0].scores == {"before": 1.0}
 
 
-def test_a_bitext_pair_finds_sentences_of_its_target_language(context):
+def test_a_bitext_pair_finds_sentences_of_its_target_language(context: Context) -> None:
     given = pair(task="bitext", query="Dogs bark.", positive="Los perros ladran.", positive_language="es")
     found = searched(context, [given])[0]
     assert found.hit_ids[0] == "es1"
     assert all(hit.startswith("es") for hit in found.hit_ids)
 
 
-def test_a_query_in_another_language_finds_passages_like_its_positive(context):
+def test_a_query_in_another_language_finds_passages_like_its_positive(context: Context) -> None:
     given = pair(query="who divided the lands", positive=TEXTS["th"][2], positive_language="th")
     found = searched(context, [given])[0]
     assert found.hit_ids[0] == "th2"
     assert all(hit.startswith("th") for hit in found.hit_ids)
 
 
-def test_a_language_without_passages_gives_a_row_without_hits(context):
+def test_a_language_without_passages_gives_a_row_without_hits(context: Context) -> None:
     found = searched(context, [pair(positive_language="sw", query_language="sw")])[0]
     assert (found.hit_ids, found.scores) == ([], {"before": 1.0})
 
 
-def test_k_bounds_the_hits_and_keeps_the_best(context):
+def test_k_bounds_the_hits_and_keeps_the_best(context: Context) -> None:
     every = searched(context, [pair(query="the cat and the dogs")])[0]
     assert len(every.hit_ids) > 2
     assert searched(context, [pair(query="the cat and the dogs")], k=2)[0].hit_ids == every.hit_ids[:2]
 
 
-def test_searched_pairs_survive_their_schema(context):
+def test_searched_pairs_survive_their_schema(context: Context) -> None:
     found = searched(context, [pair(), pair(positive_language="sw")])
     back = list(from_table(SearchedPair, to_table(SearchedPair, found)))
     assert [row.hit_ids for row in back] == [row.hit_ids for row in found]
     assert [row.hit_rows for row in back] == [row.hit_rows for row in found]
     assert [row.hit_scores for row in back] == [row.hit_scores for row in found]
+
+
+def test_what_was_asked_for_and_written_goes_on_with_the_pair(context: Context) -> None:
+    found = searched(context, [pair(label=4.0, written_negatives=("a lie",))])[0]
+    assert (found.label, found.written_negatives) == (4.0, ("a lie",))
+
+
+def test_a_text_and_its_class_find_passages_like_the_description_of_the_class(context: Context) -> None:
+    given = pair(task="classification", query="Dogs bark at night.", positive="Cats and dogs that fight")
+    assert searched(context, [given])[0].hit_ids[0] == "en3"
 
 
 words = st.sampled_from(
@@ -151,7 +167,7 @@ words = st.sampled_from(
 
 
 @given(st.data())
-def test_rows_do_not_depend_on_how_pairs_are_cut_into_batches(context, data):
+def test_rows_do_not_depend_on_how_pairs_are_cut_into_batches(context: Context, data: st.DataObject) -> None:
     languages = st.sampled_from(["en", "es", "th", "sw"])
     queries = data.draw(st.lists(st.tuples(st.lists(words).map(" ".join), languages), max_size=8))
     pairs = [pair(pair_id=str(n), query=text, positive_language=tag) for n, (text, tag) in enumerate(queries)]
@@ -159,8 +175,8 @@ def test_rows_do_not_depend_on_how_pairs_are_cut_into_batches(context, data):
     assert searched(context, pairs[:cut]) + searched(context, pairs[cut:]) == searched(context, pairs)
 
 
-def test_neither_search_nor_negatives_import_ray():
+def test_neither_search_nor_negatives_import_ray() -> None:
     for module in (pipeline.stages.search, pipeline.stages.negatives):
-        tree = ast.parse(Path(module.__file__).read_text("utf-8"))
+        tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
         named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         assert not {name for name in named if name.split(".")[0] == "ray"}

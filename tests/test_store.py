@@ -10,7 +10,7 @@ from pipeline.rows import Document, Reject, from_table, to_table
 from pipeline.store import Artifact, Stats, StoreError, write_bytes, write_table
 
 TABLE = to_table(Document, [document(0), document(1)])
-STATS = Stats(3, 2, {"too_short": 1}, 10, 4)
+STATS = Stats(3, 2, {"too_short": 1}, 10, 4, {"repaired": 2})
 
 
 def everything_in(folder: Path) -> list[str]:
@@ -151,10 +151,21 @@ def test_pieces_go_when_their_part_is_there(tmp_path: Path) -> None:
 
 
 def test_stats_add_up_and_survive_json() -> None:
-    total = STATS + Stats(5, 4, {"too_short": 1, "empty": 2}, 1, 1) + Stats()
-    assert total == Stats(8, 6, {"too_short": 2, "empty": 2}, 11, 5)
+    total = STATS + Stats(5, 4, {"too_short": 1, "empty": 2}, 1, 1, {"repaired": 1, "asked_again": 3}) + Stats()
+    assert total == Stats(8, 6, {"too_short": 2, "empty": 2}, 11, 5, {"repaired": 3, "asked_again": 3})
     assert total.rows_rejected == 4
     assert Stats(**json.loads(json.dumps(total.as_json()))) == total
+
+
+def test_what_is_noted_of_rows_that_go_on_is_no_loss() -> None:
+    assert Stats(3, 3, {}, noted={"repaired": 2}).rows_rejected == 0
+
+
+def test_replies_that_are_there_are_counted_apart_from_the_rows_that_they_are_about(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path)
+    artifact.write_part(0, TABLE, [], Stats(rows_in=1, rows_out=2))
+    artifact.write_piece(1, TABLE)
+    assert (artifact.replies_there(), artifact.rows_there()) == (4, 3)
 
 
 def test_a_data_set_reads_several_steps_one_after_the_other(tmp_path: Path) -> None:

@@ -282,11 +282,17 @@ def _completion(body: bytes) -> Reply:
     choice = completion["choices"][0]
     usage = completion.get("usage") or {}
     counted = choice.get("finish_reason"), usage.get("prompt_tokens"), usage.get("completion_tokens")
-    text = choice["message"]["content"]
-    if not text:
+    message = choice["message"]
+    thought = message.get("reasoning") or message.get("reasoning_content")
+    reasoning = _storable(thought) if isinstance(thought, str) else None
+    if not (message["content"] or reasoning):
         return Reply(None, *counted, error="empty reply")
-    # JSON can carry half of a character, but UTF-8, and so Parquet, cannot: U+FFFD stands for it.
-    return Reply(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"), *counted)
+    return Reply(_storable(message["content"] or ""), *counted, reasoning=reasoning)
+
+
+def _storable(text: str) -> str:
+    """JSON can carry half of a character, but UTF-8, and so Parquet, cannot: U+FFFD stands for it."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _message(body: bytes) -> str:

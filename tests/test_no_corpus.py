@@ -1,0 +1,128 @@
+"""Data without a corpus: seeds of no text, and the written passages as a corpus of their own."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import commit, pair
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from pipeline.languages import expanded
+from pipeline.rows import Example, Pair, Passage, SearchedPair, Seed, from_table, to_table
+from pipeline.stages.base import Context
+from pipeline.stages.negatives import HardNegatives
+from pipeline.stages.no_corpus import BlankSeeds, Positives
+from pipeline.stages.search import Search
+from pipeline.store import Artifact, Dataset
+from pipeline.work import Job, run_table
+
+
+def blank(n: int = 10, languages: Any = "en", seed: int = 0) -> list[Seed]:
+    rows = list(BlankSeeds(n=n, languages=languages, seed=seed).table(Context({}, {}, {}, Path())))
+    seeds = [row for row in rows if isinstance(row, Seed)]
+    assert seeds == rows
+    return seeds
+
+
+@given(st.integers(1, 50), st.integers(0, 9))
+def test_as_many_seeds_as_asked_for_have_no_text_and_ids_of_their_own(n: int, seed: int) -> None:
+    rows = blank(n, ["en", "th"], seed)
+    assert len({row.seed_id for row in rows}) == len(rows) == n
+    assert all((row.doc_id, row.text, row.title) == (row.seed_id, "", None) for row in rows)
+    assert all((row.facets, row.candidates) == ({}, ()) for row in rows)
+
+
+def test_seeds_are_the_same_every_time_and_more_of_them_begin_with_the_same() -> None:
+    assert blank(10, ["en", "sw"]) == blank(10, ["sw", "en"]) == blank(25, ["en", "sw"])[:10]
+    assert not {row.seed_id for row in blank()} & {row.seed_id for row in blank(seed=1)}
+    assert [row.language for row in blank(40, ["en", "sw"])] != [row.language for row in blank(40, ["en", "sw"], 1)]
+
+
+def test_languages_come_as_often_as_their_weights_say() -> None:
+    counts = Counter(row.language for row in blank(2000, {"en": 3, "th": 1}))
+    assert set(counts) == {"en", "th"}
+    assert counts["en"] / 2000 == pytest.approx(0.75, abs=0.04)  # four standard deviations
+
+
+def test_a_set_of_languages_is_shared_by_all_of_them() -> None:
+    counts = Counter(row.language for row in blank(93 * 40, "xlm-r"))
+    assert set(counts) == set(expanded(["xlm-r"]))
+    assert max(counts.values()) < 80
+
+
+@pytest.mark.parametrize("languages", ["same", ["en", "same"], {"en": {"de": 1}}])
+def test_languages_that_only_a_seeds_own_could_tell_are_refused(languages: Any) -> None:
+    with pytest.raises(ValidationError, match="languages"):
+        BlankSeeds(n=1, languages=languages)
+
+
+def test_blank_seeds_survive_their_schema() -> None:
+    back = list(from_table(Seed, to_table(Seed, blank())))
+    assert [(row.seed_id, row.language) for row in back] == [(row.seed_id, row.language) for row in blank()]
+
+
+def test_a_step_that_reads_nothing_accounts_for_its_seeds_and_is_cut_into_parts(tmp_path: Path) -> None:
+    stage = BlankSeeds(n=7, languages={"en": 1.0})
+    artifact = Artifact(tmp_path)
+    stats = run_table(Job("blanks", stage, Seed, artifact, {}, {}, {}, 3, 3, {}))
+    artifact.commit({}, stats)
+    assert (stats.rows_in, stats.rows_out, dict(stats.rejected)) == (7, 7, {})
+    tables = list(Dataset(Seed, (artifact,)).tables(["seed_id"]))
+    assert [seed_id for table in tables for seed_id in table.column("seed_id").to_pylist()] == [
+        row.seed_id for row in blank(7)
+    ]
+    assert stage.most_rows(None) == 7
+
+
+TOPICS = ["bees", "salt", "bridges", "type"]
+PAIRS = [
+    pair(
+        pair_id=f"p{number}",
+        query=f"what of {topic}",
+        positive=f"Much is known of {topic} by now.",
+        positive_id=f"p{number}-positive",
+        seed_id=f"s{number}",
+        doc_id=f"s{number}",
+        written_negatives=(f"Little is known of {topic}.",),
+    )
+    for number, topic in enumerate(TOPICS)
+]
+
+
+def positives(pairs: list[Pair]) -> list[Passage]:
+    return [row for one in pairs for row in Positives(input="pairs").rows(one) if isinstance(row, Passage)]
+
+
+def test_the_positive_of_each_pair_is_a_passage_under_its_own_id() -> None:
+    german = pair(pair_id="g", positive="Über Bienen.", positive_id="g-positive", positive_language="de", doc_id="x")
+    (row,) = positives([german])
+    assert row == Passage("g-positive", "x", "Über Bienen.", None, "de", 0, len("Über Bienen."))
+
+
+def test_one_pair_gives_one_passage_and_nothing_else() -> None:
+    rows = positives(PAIRS)
+    assert [row.passage_id for row in rows] == [one.positive_id for one in PAIRS]
+    assert Positives(input="pairs").most_rows(4) == 4
+
+
+def test_written_passages_can_be_searched_as_a_corpus_and_lend_each_other_negatives(tmp_path: Path) -> None:
+    step = Artifact(tmp_path / "search")
+    inputs = {
+        "pairs": commit(tmp_path / "pairs", Pair, PAIRS),
+        "corpus": commit(tmp_path / "c", Passage, positives(PAIRS)),
+    }
+    search, context = Search(pairs="pairs", corpus="corpus"), Context(inputs, {}, {}, step.built)
+    search.build(context)
+    searched = [row for row in search.open(context)(PAIRS) if isinstance(row, SearchedPair)]
+    assert [row.hit_ids[0] for row in searched] == [one.positive_id for one in PAIRS]
+    stage = HardNegatives(hits="hits", take=3)
+    context = Context({"hits": commit(step.folder, SearchedPair, searched)}, {}, {}, tmp_path / "built")
+    stage.build(context)
+    for one, row in zip(PAIRS, stage.open(context)(searched), strict=True):
+        assert isinstance(row, Example)
+        assert row.negatives[0] == one.written_negatives[0]
+        assert one.positive_id not in row.negative_ids
+        assert row.negative_origins == ["written", "mined", "mined"]
