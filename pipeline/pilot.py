@@ -6,12 +6,12 @@ step that asks first is given `n` seeds. What became of them, by task and langua
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from pipeline.config import Config
+from pipeline.config import Config, ConfigError
 from pipeline.engines.base import Runtime
 from pipeline.estimate import cost
 from pipeline.exporters.export import Export
@@ -31,14 +31,18 @@ _Z = 1.96
 def pilot_of(config: Config, n: int) -> Config:
     """The config with `n` seeds for each step that asks a model first, drawn with more of rare languages (α = 0.5).
 
-    Nothing that a step rejects stops a pilot: that is what it is to show.
+    Nothing that a step rejects stops a pilot: that is what it is to show. Raises ConfigError where a step has a name such as
+    these samples get.
     """
+    if taken := [name for name in config.recipe.steps if name.startswith(PREFIX)]:
+        raise ConfigError(f"steps.{taken[0]}: a pilot names its samples {PREFIX}…; give the step another name")
     steps: dict[str, Stage] = {}
     written: set[str] = set()
+    samples: dict[tuple[str, ...], str] = {}
     for name, stage in config.recipe.steps.items():
         above = {given for names in stage.inputs().values() for given in names}
         if isinstance(stage, Generate) and not above & written:
-            drawn = f"{PREFIX}{stage.input[0]}"[:64]
+            drawn = samples.setdefault(stage.input, _sample_name(stage.input, samples))
             steps[drawn] = Sample(input=stage.input, n=n, alpha=0.5)
             steps[name] = stage.model_copy(update={"input": (drawn,)})
         else:
@@ -52,6 +56,11 @@ def pilot_of(config: Config, n: int) -> Config:
             "runtime": config.runtime.model_copy(update={"max_rejected": allowed}),
         }
     )
+
+
+def _sample_name(given: tuple[str, ...], taken: Mapping[tuple[str, ...], str]) -> str:
+    name = f"{PREFIX}{'-'.join(given)}"[:60]
+    return f"{name}-{len(taken)}" if name in taken.values() else name
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ class Yield:
     @property
     def interval(self) -> tuple[float, float]:
         """The share's 95 % interval: Wilson's, or a Poisson one where a request can give several pairs."""
-        if self.pairs > self.asked:
+        if self.pairs > self.asked > 0:
             half = _Z * math.sqrt(self.pairs)
             return max(0.0, self.pairs - half) / self.asked, (self.pairs + half) / self.asked
         return wilson(self.pairs, self.asked)
@@ -94,19 +103,28 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def forecast(yields: Sequence[Yield]) -> tuple[float, float, float]:
     """Pairs that the whole is to give, with a 95 % interval, from the yields of one task by language (a stratified estimate).
 
-    A language that the pilot asked nothing of counts with the share of all.
+    A language that the pilot asked nothing of counts with the share of all. Where pairs came in a language that no seed has,
+    as they may without a corpus, languages say nothing, and all count as one.
     """
-    overall = (
-        Yield(yields[0].task, None, sum(y.asked for y in yields), sum(y.pairs for y in yields), 0) if yields else None
-    )
+    if not yields:
+        return 0.0, 0.0, 0.0
+    overall = _all(yields)
+    if any(one.pairs and not one.asked for one in yields):
+        yields = [overall]
     expected, variance = 0.0, 0.0
     for one in yields:
-        known = one if one.asked or overall is None else overall
+        known = one if one.asked else overall
         low, high = known.interval
         expected += one.planned * known.share
         variance += (one.planned * (high - low) / (2 * _Z)) ** 2
     half = _Z * math.sqrt(variance)
     return expected, max(0.0, expected - half), expected + half
+
+
+def _all(yields: Sequence[Yield]) -> Yield:
+    """The yields of one task as one."""
+    sums = (sum(getattr(one, name) for one in yields) for name in ("asked", "pairs", "planned"))
+    return Yield(yields[0].task, None, *sums)
 
 
 def yields(steps: Sequence[Step], build: Path) -> list[Yield]:
@@ -149,18 +167,23 @@ def _count(into: Counter[_Key], task: Task, step: Step, samples: int, build: Pat
 
 def _finals(steps: Sequence[Step]) -> list[Step]:
     """The steps whose pairs are exported, or where nothing is, those whose pairs nothing reads."""
-    exported = [given for step in steps if isinstance(step.stage, Export) for given in step.inputs["input"]]
+    exported = {given.name: given for step in steps if isinstance(step.stage, Export) for given in step.inputs["input"]}
     read = {given.name for step in steps for given in step.above()}
-    return exported or [step for step in steps if issubclass(step.row_type, Pair) and step.name not in read]
+    return list(exported.values()) or [
+        step for step in steps if issubclass(step.row_type, Pair) and step.name not in read
+    ]
 
 
 def _made(step: Step, build: Path) -> Counter[_Key]:
-    """The pairs of a step by task and by the language of the side that was there before: the passage, or the sentence."""
-    columns = ["task", "query_language", "positive_language"]
+    """The pairs of a step by task and by the language of the side that was there before: the passage, or the sentence.
+
+    A pair that a user brought was not asked for and does not count.
+    """
+    columns = ["task", "query_language", "positive_language", "request_id"]
     made: Counter[_Key] = Counter()
     for table in Dataset(step.row_type, (step.artifact(build),)).tables(columns):
-        for task, query, positive in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
-            made[task, positive if task == "retrieval" else query] += 1
+        for task, query, positive, request in zip(*(table.column(name).to_pylist() for name in columns), strict=True):
+            made[task, positive if task == "retrieval" else query] += request is not None
     return made
 
 
@@ -219,36 +242,38 @@ def told(found: Sequence[Yield], asked: Sequence[Asking], most: int = 12) -> Ite
     for task in dict.fromkeys(one.task for one in found):
         of_task = [one for one in found if one.task == task]
         expected, low, high = forecast(of_task)
-        total = Yield(
-            task, None, *(sum(getattr(one, name) for one in of_task) for name in ("asked", "pairs", "planned"))
-        )
-        rows.append(_line(total, f"{expected:,.0f}", f"{low:,.0f} to {high:,.0f}"))
+        rows.append(_line(_all(of_task), f"{expected:,.0f}", f"{low:,.0f} to {high:,.0f}"))
         largest = sorted(of_task, key=lambda one: (-one.asked, str(one.language)))
-        rows += [_line(one, f"{one.planned * one.share:,.0f}", _span(one)) for one in largest[:most]]
+        rows += [_line(one, *_span(one)) for one in largest[:most]]
         if rest := largest[most:]:
             rows.append(("", f"and {len(rest)} more", *("" for _ in columns[2:])))
-    yield from _aligned(rows)
+    yield from _aligned(rows, names=2)
     yield ""
     head = ("step", "asked", "prompt tokens", "output tokens", "the whole asks", "prompt tokens", "output tokens")
-    yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)])
+    yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], names=1)
 
 
 def _line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:
     low, high = one.interval
-    of = (f"{one.asked:,}", f"{one.pairs:,}", f"{one.share:.1%}", f"{low:.1%} to {high:.1%}", f"{one.planned:,}")
+    share = (f"{one.share:.1%}", f"{low:.1%} to {high:.1%}") if one.asked else ("?", "?")
+    of = (f"{one.asked:,}", f"{one.pairs:,}", *share, f"{one.planned:,}")
     return (one.task if one.language is None else "", one.language or "all", *of, forecast, span)
 
 
-def _span(one: Yield) -> str:
+def _span(one: Yield) -> tuple[str, str]:
+    """What one language is to give, with its interval."""
+    if not one.asked:
+        return "?", "?"
     low, high = one.interval
-    return f"{one.planned * low:,.0f} to {one.planned * high:,.0f}" if one.asked else "not known"
+    return f"{one.planned * one.share:,.0f}", f"{one.planned * low:,.0f} to {one.planned * high:,.0f}"
 
 
-def _aligned(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+def _aligned(rows: Sequence[tuple[str, ...]], names: int) -> Iterator[str]:
+    """The first columns are names, and the others figures."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = (
-            cell.ljust(width) if at < 2 else cell.rjust(width)
+            cell.ljust(width) if at < names else cell.rjust(width)
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(cells).rstrip()

@@ -22,7 +22,7 @@ from pipeline.stages.generate import LENGTH, Generate
 from pipeline.store import Artifact
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Step:
     """One named step of a recipe, ready to be looked up or run."""
 

@@ -131,10 +131,13 @@ class Prompt:
     def _drawn(self, values: Values, seed: str) -> Sequence[int]:
         """The numbers of the examples nearest to the real turn, among equals from where the seed points.
 
-        Nearest are those that share the first of the variables with it, then the second, and so on.
+        Nearest are those that share the first of the variables with it, then the second, and so on. Where all are shown they
+        stand as they are written, so that all requests begin alike.
         """
         count = len(self.examples)
-        start = draw(count, self.name, seed) if count else 0
+        if count <= self.shots:
+            return range(count)
+        start = draw(count, self.name, seed)
 
         def nearness(number: int) -> tuple[tuple[bool, ...], int]:
             example = self.examples[number]

@@ -228,13 +228,16 @@ def row_bytes(step: Step, build: Path) -> float:
 
 def _reply_bytes(step: Step, build: Path) -> float:
     """What the nearest model above wrote; of a pair that a user brought, as much as a query."""
-    for one in _upward(step):
-        if isinstance(one.stage, Generate):
-            return sum(
-                share * words * writing_of(tag).word * writing_of(tag).bytes
-                for tag, words, share in written(one, seed_texts(one, build))
-            )
-    return 0.0
+    writer = next((one for one in _upward(step) if isinstance(one.stage, Generate)), None)
+    return _written_bytes(writer, build) if writer else 0.0
+
+
+@lru_cache(maxsize=64)
+def _written_bytes(step: Step, build: Path) -> float:
+    return sum(
+        share * words * writing_of(tag).word * writing_of(tag).bytes
+        for tag, words, share in written(step, seed_texts(step, build))
+    )
 
 
 def index_bytes(step: Step, build: Path) -> float | None:

@@ -327,6 +327,7 @@ def test_a_part_is_committed_only_when_all_of_its_writers_have_answered(queries:
     asking.generate_part(one, 0, "small")
     assert one.artifact.part_numbers() == []
     assert asking.assemble(one, 0) == Stats(2, 16, {}, 80, 32)
+    assert asking.generate_part(one, 0, "big") == Stats(), "what was answered before is not told again"
 
 
 def test_what_one_writer_has_answered_is_not_asked_again_when_the_other_dies(queries: Job) -> None:

@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from pipeline import __version__, cli
 from pipeline.config import ConfigError, load
 from pipeline.engines.base import EngineError, MissingExtra
+from pipeline.languages import expanded
 from pipeline.prompts import PromptError
 from pipeline.rows import Document, Reject, to_table
+from pipeline.runner import Build
 from pipeline.stages.base import StageError
 from pipeline.store import Artifact, Stats, StoreError
 
@@ -63,7 +65,7 @@ def test_the_version_is_the_packages() -> None:
     assert lines(call("--version")) == [f"pairmill {__version__}"]
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "show", "status"])
+@pytest.mark.parametrize("command", ["plan", "run", "pilot", "languages", "show", "status"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert command in call("--help").stdout
     said = call(command, "--help")
@@ -276,3 +278,82 @@ def test_status_tells_what_is_done_and_what_is_under_way(small: Path) -> None:
 def test_status_of_a_build_that_has_only_begun_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "small" / "logs").mkdir(parents=True)
     assert lines(call("status", "small", "--root", tmp_path)) == []
+
+
+def test_languages_lists_the_93_under_heads_with_names_of_their_own_last() -> None:
+    head, *rows = lines(call("languages"))
+    assert head.split() == ["tag", "name", "script", "direction", "words", "speakers", "autonym"]
+    assert [row.split()[0] for row in rows] == list(expanded(["xlm-r"]))
+    assert len(rows) == 93
+    (english,) = (row for row in rows if row.startswith("en "))
+    assert [head.index(name) for name in ("name", "script", "autonym")] == [
+        english.index("English"),
+        english.index("Latn"),
+        english.rindex("English"),
+    ]
+
+
+def test_languages_of_some_tags_lists_those_in_their_order_each_once() -> None:
+    _, *rows = lines(call("languages", "zh-Hant", "sr-latn", "xlm-r", "ZH-Hant"))
+    assert [row.split()[0] for row in rows][:2] == ["zh-Hant", "sr-Latn"]
+    assert len(rows) == 95
+    assert "Serbian (Latin)" in rows[1]
+    assert "中文（繁體）" in rows[0]
+
+
+def test_languages_tells_machines_the_same() -> None:
+    arabic, khmer = (json.loads(line) for line in lines(call("languages", "ar", "km", "--json")))
+    assert (arabic["direction"], khmer["direction"]) == ("right to left", "left to right")
+    assert (arabic["words"], khmer["words"]) == ("spaced", "unspaced")
+    assert arabic["speakers"] > khmer["speakers"] > 1_000_000
+    assert khmer["autonym"] == "ខ្មែរ"
+
+
+def test_a_tag_that_is_no_language_is_told_with_the_nearest() -> None:
+    assert "did you mean ja (Japanese)?" in refused(2, "languages", "en", "jp")
+
+
+def without_ray(build: Build) -> None:
+    """A build made in this process."""
+    for step in build.steps:
+        make(step, build.config, build.folder)
+
+
+def test_a_pilot_builds_from_a_sample_and_tells_yields_and_forecast(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.runner.Build.run", without_ray)
+    said = lines(call("pilot", small_config(tmp_path), "-n", 4, "--quiet"))
+    rows = [line.split() for line in said if line]
+    (of_all,) = (row for row in rows if row[:2] == ["retrieval", "all"])
+    assert of_all[2] == "4"
+    assert 0 < int(of_all[3]) <= 4
+    assert [(row[1], row[7]) for row in rows if row[0] in {"en", "de", "th"}] == [("2", "4"), ("1", "1"), ("1", "1")]
+    (queries,) = (row for row in rows if row[0] == "queries")
+    assert (queries[1], queries[4]) == ("4", "6")
+
+
+def test_a_pilot_takes_changes_and_mends_mistakes_as_a_run_does(small: Path) -> None:
+    assert "did you mean words?" in refused(2, "pilot", small, "--set", "steps.passages.word=5")
+    assert "none.yaml: no such file" in refused(2, "pilot", "none.yaml")
+    assert call("pilot", small, "-n", "0").exit_code == 2
+
+
+def test_a_pilot_on_a_real_ray_costs_a_second_run_nothing_and_leaves_what_stands_above_to_the_whole(
+    tmp_path: Path,
+) -> None:
+    path = small_config(tmp_path, ray="local", engines={"writer": {"record": str(tmp_path / "asked.txt")}})
+    command = [sys.executable, "-m", "pipeline", "pilot", str(path), "-n", "3"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    first, again = (
+        subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False, timeout=120)
+        for _ in range(2)
+    )
+    assert first.returncode == again.returncode == 0, first.stderr + again.stderr
+    forecast = first.stdout[first.stdout.index("task ") :]
+    assert forecast.split()[:3] == ["task", "language", "asked"]
+    assert again.stdout.endswith(forecast)
+    assert len((tmp_path / "asked.txt").read_text().split()) == 3
+
+    states = {line["step"]: line["state"] for line in json.loads(call("plan", path, "--json").stdout)}
+    assert states == {"corpus": "reuse", "passages": "reuse", "queries": "run", "pairs": "run", "clean": "run"}

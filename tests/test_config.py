@@ -61,6 +61,15 @@ def test_a_shipped_config_is_sound(path: Path) -> None:
             "steps.translations.language=[sw, klingonish]",
             r"steps\.translations\.generate\.language: 'klingonish' .*examples: en",
         ),
+        (
+            "steps.translations.language={en: {klingonish: 1}, '*': [en]}",
+            r"steps\.translations\.generate\.language: 'klingonish' .*did you mean tlh \(Klingon\)",
+        ),
+        ("steps.translations.language={en: {de: 0}}", r"generate\.language\.en\.de: .*greater than 0"),
+        ("steps.queries.length=[5-10, short]", r"steps\.queries\.generate\.length: 'short' is no range of words"),
+        ("steps.queries.samples=0", r"steps\.queries\.generate\.samples: .*greater than 0"),
+        ("steps.queries.engine=[]", r"steps\.queries\.generate\.engine: .*at least 1"),
+        ("steps.queries.facets={length: [short]}", r"'length' is what every prompt may use"),
         ("steps.queries.facets={language: [x]}", r"'language' is what every prompt may use"),
         ("steps.queries.facets={style: []}", r"facets\.style: .*at least 1"),
         ("steps={}", r"recipe\.steps: .*at least 1"),
@@ -123,6 +132,15 @@ def test_set_reaches_every_part_of_a_config() -> None:
     assert (steps["passages"].words, steps["retrieval_clean"].checks[1].min_words, steps["query_seeds"].n) == (90, 4, 7)
     assert (found.recipe.name, steps["queries"].facets["style"], found.runtime.root) == ("mine", {"keywords": 1}, "a=b")
     assert found.engine_runtime("writer") == VllmRuntime(replicas=3)
+
+
+@pytest.mark.parametrize("given", ["[sw, no]", "no", "{no: 1, sw: 3}", "{no: {sw: 1}, '*': [no, sw]}"])
+def test_norwegian_is_a_language_and_no_answer(given: str, tmp_path: Path) -> None:
+    found: Any = changed(f"steps.translations.language={given}").recipe.steps["translations"]
+    assert "no" in found.language["*"]
+    text = QUICKSTART.read_text().replace("[ar, de, es, fr, hi, ja, ko, pt, ru, sw, th, tr, zh]", given)
+    (tmp_path / "c.yaml").write_text(text)
+    assert load(tmp_path / "c.yaml").recipe.steps["translations"] == found
 
 
 def test_set_replaces_an_engine_whole_and_makes_a_runtime_that_was_not_there(tmp_path: Path) -> None:

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from pipeline.engines.base import Reply, Request
 from pipeline.engines.echo import Echo, EchoRuntime
-from pipeline.segmentation import words
 from pipeline.replies import CANDIDATES, REPLIES, QueryReply, choice_type, read
+from pipeline.segmentation import words
 
 SCHEMA = QueryReply.schema_for_engine()
 TEXT = "The bridge was built in 1886 from iron and stone, and a storm broke its northern arch twelve years later."

@@ -342,13 +342,13 @@ UNREADABLE = generation("no query", attempt=1)
         (generation("{'query': 'a'}"), True),
         (UNREADABLE, False),
         (generation(""), False),
-        (generation('{"query": ""}'), False),
+        (generation('{"query": ""}'), True),
         (generation('{"question": "a"}'), False),
         (replace(UNREADABLE, attempt=2), True),
         (replace(UNREADABLE, finish_reason="length"), True),
     ],
 )
-def test_a_reply_that_cannot_be_read_is_asked_for_once_more_unless_it_was_cut_off(
+def test_a_reply_that_is_not_of_its_shape_is_asked_for_once_more_unless_it_was_cut_off(
     row: Generation, is_settled: bool
 ) -> None:
     assert stage().is_settled(row, PROMPT) == is_settled

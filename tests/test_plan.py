@@ -11,6 +11,7 @@ from pipeline.config import Config, ConfigError, from_mapping, load
 from pipeline.digest import digest
 from pipeline.plan import Step, most_rows, why_stale
 from pipeline.prompts import SUFFIX
+from pipeline.rows import Seed
 from pipeline.store import Artifact, Stats, StoreError
 
 
@@ -58,6 +59,14 @@ def with_steps(**steps: dict[str, Any]) -> Config:
             r"steps\.new\.engine: no engine 'writr'; there are writer",
         ),
         (
+            {"kind": "generate", "input": "passages", "prompt": "paraphrase", "engine": {"writer": 1, "writr": 2}},
+            r"steps\.new\.engine: no engine 'writr'; there are writer",
+        ),
+        (
+            {"kind": "generate", "input": "retrieval", "prompt": "paraphrase", "engine": "writer"},
+            r"steps\.new\.prompt: paraphrase wants 'text', which nothing supplies; there are query, positive",
+        ),
+        (
             {"kind": "generate", "input": "passages", "prompt": "write_query", "engine": "writer"},
             r"steps\.new\.prompt: write_query wants 'style', which nothing supplies; .*facets\.style",
         ),
@@ -66,6 +75,124 @@ def with_steps(**steps: dict[str, Any]) -> Config:
 def test_a_step_that_cannot_run_is_told_before_anything_does(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         planned(with_steps(new=fields, later={"kind": "chunk", "input": "corpus"}))
+
+
+TRANSLATE = {"kind": "generate", "input": "sentences", "prompt": "translate", "engine": "writer"}
+
+
+@pytest.mark.parametrize(
+    ("language", "says"),
+    [
+        ("same", "a seed in a language that has no rule has no other language to be translated into"),
+        ("sw", "a seed in 'sw' has no other language to be translated into"),
+        ({"en": ["en-GB"], "*": ["en"]}, "a seed in 'en' has no other language to be translated into"),
+    ],
+)
+def test_a_translation_that_could_only_be_into_the_seeds_own_language_is_refused(language: Any, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"steps\.new\.language: {says}; give rules"):
+        planned(with_steps(new={**TRANSLATE, "language": language}))
+
+
+def test_other_tasks_may_stay_in_the_language_of_the_seed() -> None:
+    assert planned(with_steps(new={**TRANSLATE, "prompt": "paraphrase", "language": "same"}))
+    assert planned(with_steps(new={**TRANSLATE, "language": {"en": ["xlm-r"], "*": ["en"]}}))
+
+
+WRITES = {"kind": "generate", "engine": "writer"}
+PROMPTS = {
+    "choose": "reply: choice\nchoices: {persona: candidates, kind: [keywords, summary]}\nvariables: [text, candidates]",
+    "view": "reply: query\nvariables: [text, persona, kind]",
+    "persona": "reply: query\nvariables: [text, persona]",
+    "propose": "reply: topics\nvariables: [language]",
+    "topic": "reply: written_pair\nvariables: [topic, language]",
+    "again": "reply: query\nvariables: [query, positive, style]",
+    "long": "reply: query\nvariables: [text, length]",
+}
+CHOOSING = {
+    "seeds": {"kind": "candidates", "input": "passages", "bank": "corpus"},
+    "asked": {**WRITES, "input": "seeds", "prompt": "choose"},
+}
+CHOSEN = {"kind": "parse_choices", "input": "asked", "prompt": "choose"}
+
+
+def with_prompts(folder: Path, **steps: dict[str, Any]) -> dict[str, Step]:
+    """The quickstart with these steps last, which may use the small prompts above."""
+    for name, front in PROMPTS.items():
+        body = "{% block user %}Write.{% endblock %}"
+        (folder / f"{name}{SUFFIX}").write_text(f"---\ndescription: d\n{front}\n---\n{body}")
+    return planned(with_steps(**steps), folders=(folder, ROOT / "prompts"))
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        {**CHOOSING, "chosen": CHOSEN, "new": {**WRITES, "input": "chosen", "prompt": "view"}},
+        {
+            "seeds": {"kind": "candidates", "input": "passages", "bank": "corpus", "pick": "persona"},
+            "new": {**WRITES, "input": "seeds", "prompt": "view", "facets": {"kind": ["keywords", "summary"]}},
+        },
+        {
+            "asked": {**WRITES, "input": "passages", "prompt": "propose"},
+            "topics": {"kind": "parse_topics", "input": "asked"},
+            "new": {**WRITES, "input": "topics", "prompt": "topic"},
+        },
+        {"new": {**WRITES, "input": "retrieval_meant", "prompt": "again"}},
+        {"new": {**WRITES, "input": "passages", "prompt": "long", "length": ["5-10"]}},
+    ],
+    ids=["parse_choices", "pick", "parse_topics", "drawn above", "length"],
+)
+def test_a_prompt_may_want_what_a_step_above_it_supplies(tmp_path: Path, steps: dict[str, Any]) -> None:
+    assert "new" in with_prompts(tmp_path, **steps)
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        (
+            {"new": {**WRITES, "input": "passages", "prompt": "view"}},
+            r"view wants 'persona'.*steps\.new\.facets\.persona",
+        ),
+        ({"new": {**WRITES, "input": "passages", "prompt": "long"}}, r"long wants 'length'.*; add steps\.new\.length"),
+        ({"new": {**WRITES, "input": "similarity", "prompt": "again"}}, "again wants 'style'"),
+        ({**CHOOSING, "new": {**WRITES, "input": "seeds", "prompt": "persona"}}, "persona wants 'persona'"),
+        (
+            {
+                **CHOOSING,
+                "chosen": CHOSEN,
+                "picked": {"kind": "candidates", "input": "passages", "bank": "corpus", "pick": "persona"},
+                "new": {**WRITES, "input": ["chosen", "picked"], "prompt": "view"},
+            },
+            "view wants 'kind', which nothing supplies",
+        ),
+    ],
+    ids=["nothing", "length", "another branch", "candidates are no choice", "one of two inputs"],
+)
+def test_a_prompt_that_wants_what_no_step_above_it_supplies_is_refused(
+    tmp_path: Path, steps: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"steps\.new\.prompt: {says}"):
+        with_prompts(tmp_path, **steps)
+
+
+def test_what_all_of_several_inputs_supply_is_supplied(tmp_path: Path) -> None:
+    picked = {"kind": "candidates", "input": "passages", "bank": "corpus", "pick": "persona"}
+    new = {**WRITES, "input": ["chosen", "picked"], "prompt": "persona"}
+    steps = with_prompts(tmp_path, **CHOOSING, chosen=CHOSEN, picked=picked, new=new)
+    assert steps["chosen"].facets == {"persona", "kind"}
+    assert steps["picked"].facets == {"persona"}
+    assert steps["picked"].row_type is Seed
+
+
+def test_a_choice_among_candidates_is_not_asked_about_rows_that_have_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"steps\.new\..*candidates"):
+        with_prompts(tmp_path, new={**WRITES, "input": "passages", "prompt": "choose"})
+
+
+def test_facets_go_on_with_the_rows_and_end_where_rows_without_them_join() -> None:
+    steps = planned(quickstart())
+    below = [name for name in steps if name.startswith("retrieval")]
+    assert all(steps[name].facets == {"style"} for name in below)
+    assert steps["passages"].facets == steps["similarity"].facets == steps["tuples"].facets == frozenset()
 
 
 def test_the_first_step_has_nothing_to_read() -> None:
@@ -135,6 +262,64 @@ def test_a_renamed_step_or_recipe_or_engine_is_the_same_work() -> None:
     assert renamed["tuples"].fingerprint == before["tuples"].fingerprint
 
 
+def two_writers(shares: Any, *names: str, **sampling: Any) -> str:
+    """The fingerprint of a step whose requests two writers share, the first of them with this sampling."""
+    raw = quickstart().model_dump(mode="json")["recipe"]
+    raw["engines"] = {name: {"kind": "echo", "sampling": {"max_tokens": 9}} for name in names or ("big", "small")}
+    raw["engines"][next(iter(raw["engines"]))]["sampling"] |= sampling
+    raw["steps"] = {
+        name: {**step, "engine": shares} if "engine" in step else step for name, step in raw["steps"].items()
+    }
+    return planned(from_mapping({"recipe": raw}))["queries"].fingerprint
+
+
+def test_writers_count_by_what_they_are_and_by_their_shares() -> None:
+    before = two_writers({"big": 1, "small": 3})
+    assert before == two_writers({"small": 3, "big": 1}) == two_writers({"big": 1, "small": 3}, "small", "big")
+    others = {
+        two_writers({"big": 1, "small": 2}),
+        two_writers({"big": 1, "small": 3}, max_tokens=10),
+        two_writers({"big": 1, "small": 3}, "small", "big", max_tokens=10),
+        two_writers("big"),
+        two_writers({"large": 1, "small": 3}, "large", "small"),
+    }
+    assert len({before, *others}) == 6
+
+
+def test_a_lone_writer_may_have_any_name_and_weight() -> None:
+    lone = two_writers("big")
+    assert lone == two_writers({"big": 7}) == two_writers("small") == two_writers("author", "author")
+    assert lone != two_writers("big", max_tokens=10)
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [
+        ("steps.translations.language=[sw, de]", "steps.translations.language={'*': {de: 1, swa: 1}}"),
+        ("steps.queries.facets.style=keywords", "steps.queries.facets.style={keywords: 1.0}"),
+        ("steps.queries.length=[5-10, 11-20]", "steps.queries.length={11-20: 1, 5-10: 1}"),
+    ],
+)
+def test_the_same_weights_said_otherwise_are_the_same_work(one: str, same: str) -> None:
+    assert fingerprints(planned(quickstart(one))) == fingerprints(planned(quickstart(same)))
+    assert changed(fingerprints(planned(quickstart())), fingerprints(planned(quickstart(one))))
+
+
+def test_an_example_added_to_the_pool_of_a_prompt_changes_what_asks_it(tmp_path: Path) -> None:
+    front = "description: d\nreply: paraphrase\nvariables: [text]\nexamples: pool.jsonl"
+    (tmp_path / f"paraphrase{SUFFIX}").write_text(
+        f"---\n{front}\n---\n{{% block user %}}{{{{ text }}}}{{% endblock %}}"
+    )
+
+    def with_pool(*texts: str) -> dict[str, str]:
+        lines = (json.dumps({"text": text, "reply": {"paraphrase": text[::-1]}}) for text in texts)
+        (tmp_path / "pool.jsonl").write_text("".join(f"{line}\n" for line in lines))
+        return fingerprints(planned(quickstart(), folders=(tmp_path, ROOT / "prompts")))
+
+    assert changed(with_pool("salt"), with_pool("salt", "silver")) >= {"paraphrases", "similarity"}
+    assert not changed(with_pool("salt"), with_pool("salt"))
+
+
 def test_a_corpus_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "configs" / "quickstart", tmp_path / "elsewhere")
     moved = quickstart(f"steps.corpus.path={tmp_path / 'elsewhere' / 'corpus'}")
@@ -176,6 +361,7 @@ def small_build(tmp_path: Path) -> tuple[Path, Path]:
             ("engines.writer.sampling={max_tokens: 5}", "steps.queries.seed=3"),
             {"passages": "", "queries": "engine.sampling.max_tokens: 256 → 5, seed: 0 → 3"},
         ),
+        (("steps.queries.samples=4", "steps.queries.retry=false"), {"queries": "retry: True → False, samples: 1 → 4"}),
         (
             ("steps.queries.prompt=paraphrase",),
             {"queries": "prompt paraphrase changed, prompt write_query changed"},
@@ -228,6 +414,11 @@ def test_rows_are_bounded_by_what_is_committed_else_by_what_can_come(tmp_path: P
     assert (found["corpus"], found["passages"]) == (None, None)
     assert found.items() >= sizes.items()
     assert (found["retrieval_hits"], found["bitext"], found["sentence_clean"], found["tuples"]) == (24, 4, 19, 43)
+
+
+def test_each_sample_of_a_seed_is_a_row_that_can_come(tmp_path: Path) -> None:
+    steps = planned(quickstart("steps.query_seeds.n=24", "steps.queries.samples=3"))
+    assert [most_rows(steps[name], tmp_path) for name in ("query_seeds", "queries", "retrieval")] == [24, 72, 72]
 
 
 def test_a_corpus_that_is_searched_adds_no_rows(small: tuple[Path, Path]) -> None:

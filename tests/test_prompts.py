@@ -1,7 +1,5 @@
 import json
-import os
 import pickle
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +12,6 @@ from pipeline.prompts import SUFFIX, Prompt, PromptError, as_text, load, parse
 
 FOLDER = ROOT / "prompts"
 SHIPPED = sorted(path.name.removesuffix(SUFFIX) for path in FOLDER.glob(f"*{SUFFIX}"))
-GOLDENS = Path(__file__).parent / "goldens"
-VALUES = {
-    "text": "Salt was carried across the desert by camels.\nA slab of it was worth as much as a slab of silver.",
-    "title": "Salt",
-    "text_language": "English",
-    "language": "Swahili",
-    "style": "a question",
-}
 PLAIN: dict[str, Any] = {
     "front": "description: Asks.\nreply: query\nvariables: [text, language]\nshots: 1",
     "body": "{% block system %}You ask in {{ language }}.{% endblock %}\n{% block user %}Ask about: {{ text }}{% endblock %}\n",
@@ -35,24 +25,6 @@ def source(front: str = PLAIN["front"], body: str = PLAIN["body"]) -> str:
 
 def prompt(front: str = PLAIN["front"], body: str = PLAIN["body"]) -> Prompt:
     return parse(source(front, body), "ask", "ask.md.j2")
-
-
-def transcript(of: Prompt, values: Mapping[str, str]) -> str:
-    return "".join(f"[{message['role']}]\n{message['content']}\n\n" for message in of.render(values, "seed"))
-
-
-@pytest.mark.parametrize("name", SHIPPED)
-def test_a_shipped_prompt_renders_as_its_golden(name: str) -> None:
-    """UPDATE_GOLDENS=1 writes them; the difference is for a review to read."""
-    found = transcript(load(name, [FOLDER]), VALUES)
-    golden = GOLDENS / f"{name}.txt"
-    if os.environ.get("UPDATE_GOLDENS"):
-        golden.write_text(found, "utf-8")
-    assert golden.read_text("utf-8") == found
-
-
-def test_every_golden_is_of_a_shipped_prompt() -> None:
-    assert [path.stem for path in sorted(GOLDENS.glob("*.txt"))] == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -206,7 +178,8 @@ def test_no_token_of_the_real_model_comes_from_data() -> None:
     assert "<|im_start|>" in tokens
 
     def specials(text: str) -> list[int]:
-        chat = load("translate", [FOLDER]).render({**VALUES, "text": text}, "seed")
+        values = {"text": text, "text_language": "English", "language": "Swahili"}
+        chat = load("translate", [FOLDER]).render(values, "seed")
         ids = tokenizer.apply_chat_template(list(chat), add_generation_prompt=True, return_dict=False)
         return [number for number in ids if number in tokenizer.added_tokens_decoder]
 

@@ -271,6 +271,104 @@ def test_a_local_folder_is_read_through_datasets(
     assert reasons(rows)[0][1] in {"empty_text", "no_text"}
 
 
+@pytest.fixture(name="wiki")
+def folder_of_configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data set with a config for each language, which calls Filipino tl and says nothing of a row's language."""
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "wiki"
+    folder.mkdir()
+    front = "configs:\n"
+    for code in ("en", "sw", "tl"):
+        table = pa.table({"url": [f"{code}/{n}" for n in range(3)], "id": [0, 1, 2], "text": [ENGLISH, " ", SWAHILI]})
+        pq.write_table(table, folder / f"{code}.parquet")
+        front += f"- config_name: v1.{code}\n  data_files: {code}.parquet\n"
+    (folder / "README.md").write_text(f"---\n{front}---\n")
+    return folder
+
+
+def of_configs(wiki: Path, *languages: str, **fields: Any) -> list[Any]:
+    stage = ReadHF(path="x", config="v1.{language}", languages=languages, **{"id_field": "url", **fields})
+    return read(stage, wiki)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_config_for_each_language_is_read_by_one_step_and_says_what_language_its_rows_are_in(
+    wiki: Path, streaming: bool
+) -> None:
+    rows = of_configs(wiki, "sw", "en", streaming=streaming)
+    assert [(row.doc_id, row.language) for row in rows if isinstance(row, Document)] == [
+        ("sw/0", "sw"),
+        ("sw/2", "sw"),
+        ("en/0", "en"),
+        ("en/2", "en"),
+    ]
+
+
+def test_a_reject_of_one_of_several_configs_names_it(wiki: Path) -> None:
+    assert reasons(of_configs(wiki, "sw", "en")) == [("wiki:v1.sw:1", "empty_text"), ("wiki:v1.en:1", "empty_text")]
+
+
+def test_an_id_counts_once_in_all_configs_together(wiki: Path) -> None:
+    rows = of_configs(wiki, "sw", "en", id_field="id", limit=1)
+    assert rows == [
+        Document("0", ENGLISH, None, "sw"),
+        Reject("wiki:v1.en:0", "duplicate_id", "an earlier row has the id '0'"),
+    ]
+
+
+def test_a_data_set_may_call_a_language_what_it_likes(wiki: Path) -> None:
+    rows = of_configs(wiki, "en", "fil", codes={"fil": "tl"})
+    assert [(row.doc_id, row.language) for row in rows if isinstance(row, Document)][2:] == [
+        ("tl/0", "fil"),
+        ("tl/2", "fil"),
+    ]
+    assert reasons(rows)[1] == ("wiki:v1.tl:1", "empty_text")
+    with pytest.raises(StageError, match=r"v1\.fil"):
+        of_configs(wiki, "fil")
+
+
+def test_tags_and_codes_may_be_written_in_any_form() -> None:
+    stage = ReadHF(path="x", config="v1.{language}", languages=["ENG", "tl"], codes={"tl": "tl"})
+    assert stage.languages == ("en", "fil")
+    assert stage.codes == {"fil": "tl"}
+
+
+def test_the_language_of_a_config_goes_before_what_its_rows_say(wiki: Path) -> None:
+    pq.write_table(pa.table({"url": ["a"], "text": [ENGLISH], "language": ["de"], "lang": ["fr"]}), wiki / "sw.parquet")
+    assert [row.language for row in of_configs(wiki, "sw")] == ["sw"]
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+def test_a_limit_is_of_the_rows_of_each_config(wiki: Path, streaming: bool) -> None:
+    rows = of_configs(wiki, "en", "sw", limit=2, streaming=streaming)
+    assert ids(rows) == ["en/0", "wiki:v1.en:1", "sw/0", "wiki:v1.sw:1"]
+    one_config = ReadHF(path="x", config="v1.en", limit=2, id_field="url", language="en", streaming=streaming)
+    assert ids(read(one_config, wiki)) == ["en/0", "wiki:1"]
+
+
+def test_a_limit_bounds_the_rows_before_they_are_read() -> None:
+    of_all = {"path": "x", "config": "v1.{language}", "languages": ["en", "sw"]}
+    assert ReadHF(**of_all, limit=100).most_rows(None) == 200
+    assert ReadHF(path="x", limit=100).most_rows(None) == 100
+    assert ReadHF(**of_all).most_rows(None) is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"languages": "xlm-r"},
+        {"languages": "xlm-r", "config": "20231101.en"},
+        {"config": "20231101.{language}"},
+        {"languages": [], "config": "{language}"},
+        {"languages": "no tag at all", "config": "{language}"},
+        {"limit": 0},
+    ],
+)
+def test_languages_and_a_config_that_takes_their_place_go_together(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ReadHF(path="x", **fields)
+
+
 @pytest.mark.parametrize("fields", [{"split": "test"}, {"config": "other"}, {"text_field": "body"}])
 def test_a_data_set_that_has_not_what_was_asked_for_stops_the_step(tmp_path: Path, fields: dict[str, str]) -> None:
     pq.write_table(pa.table({"text": [ENGLISH]}), tmp_path / "docs.parquet")

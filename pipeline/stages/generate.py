@@ -138,16 +138,16 @@ class Generate(MappedStage):
         return [made.request_id for _, made in self._made(rows, prompt, engines)]
 
     def is_settled(self, row: Generation, prompt: Prompt) -> bool:
-        """Whether the request of this row need not be made again: it has a reply that can be read, or had its second try.
+        """Whether the request of this row need not be made again: it has a reply of its shape, or had its second try.
 
-        A reply that was cut at its longest would be cut again.
+        A reply that was cut at its longest would be cut again, and one whose text is empty is an answer too.
         """
         if not self.retry or row.attempt > 1 or row.finish_reason == "length":
             return True
         try:
             read(prompt.shape(len(row.candidates)), row.reply or "", row.finish_reason)
-        except UnreadableError:
-            return False
+        except UnreadableError as unreadable:
+            return unreadable.reason == "empty_text"
         return True
 
     def _made(
@@ -157,7 +157,8 @@ class Generate(MappedStage):
         salts = {name: digest(prompt.digest, identity, self.seed) for name, identity in engines.items()}
         for row in rows:
             for nth in range(self.samples):
-                yield row, self._row(row, nth, salts, translates=prompt.reply == "translation")
+                translates = prompt.reply == "translation" and not isinstance(row, Pair)
+                yield row, self._row(row, nth, salts, translates=translates)
 
     def _row(self, row: Row, nth: int, salts: Mapping[str, str], *, translates: bool) -> Generation:
         seed = seed_of(row)
