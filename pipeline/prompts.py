@@ -81,7 +81,7 @@ class Prompt:
 
     @cached_property
     def digest(self) -> str:
-        shape = self.choices or self.shape().schema_for_engine()
+        shape = list(self.choices.items()) or self.shape().schema_for_engine()
         examples = [dict(example) for example in self.examples]
         return digest(RENDERING, shape, list(self.variables), self.shots, examples, self.body)
 
@@ -189,7 +189,7 @@ def _read(path: Path) -> str:
 
 def _pool(path: Path) -> Iterator[dict[str, Any]]:
     """The examples of a pool, a JSON object a line."""
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+    for number, line in enumerate(_read(path).strip().split("\n"), start=1):
         try:
             example = json.loads(line)
         except ValueError as cause:

@@ -127,8 +127,9 @@ def test_replies_stand_in_the_order_of_their_seeds_however_they_come_back(querie
     assert one.artifact.pieces(0) == []
 
 
-def test_a_killed_part_keeps_what_was_answered_and_asks_only_the_rest(queries: Job) -> None:
-    one = asking_of(queries, Scripted(dies_at=2))
+@pytest.mark.parametrize("piece_rows", [1, 64])
+def test_a_killed_part_keeps_what_was_answered_and_asks_only_the_rest(queries: Job, piece_rows: int) -> None:
+    one = replace(asking_of(queries, Scripted(dies_at=2)), piece_rows=piece_rows)
     with pytest.raises(KeyboardInterrupt):
         asking.generate_part(one, 0, "writer")
     assert len(one.artifact.pieces(0)) == 1
@@ -181,9 +182,9 @@ def test_seeds_that_ask_the_same_are_asked_once_and_each_has_its_row(queries: Jo
     assert len(rows_of(one)) == 2
 
 
-def replied(columns: Mapping[str, str], text: str, tokens: int = 2) -> dict[str, Any]:
+def replied(columns: Mapping[str, str], text: str | None, tokens: int = 2, error: str | None = None) -> dict[str, Any]:
     """Columns with a reply beside them, as they come back."""
-    reply = Reply(text, "stop", prompt_tokens=3, output_tokens=tokens)
+    reply = Reply(text, "stop", prompt_tokens=3, output_tokens=tokens, error=error)
     return {**columns, **{name: getattr(reply, name) for name in Reply.__slots__}}
 
 
@@ -392,3 +393,10 @@ def test_a_reply_in_plain_columns_that_cannot_be_read_comes_again_as_a_second_tr
     assert asking.as_columns(queries, 0, "writer", "queries/0") == []
     assert asking.assemble(queries, 0).noted == {"asked_again": 1}
     assert sorted(row.attempt for row in rows_of(queries)) == [1, 2]
+
+
+def test_an_error_in_plain_columns_is_not_asked_for_again_in_the_same_run_and_is_in_the_next(queries: Job) -> None:
+    columns = asking.as_columns(queries, 0, "writer", "queries/0")
+    stats = asking.commit_columns(queries, 0, [replied(one, None, error="refused") for one in columns])
+    assert (stats.rows_out, stats.noted) == (2, {})
+    assert asking.as_columns(queries, 0, "writer", "queries/0") == columns

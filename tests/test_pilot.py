@@ -33,6 +33,7 @@ STEPS: dict[str, dict[str, Any]] = {
         **WRITES,
         "input": "passages",
         "prompt": "write_query",
+        "language": {"same": 1, "sw": 1},
         "facets": {"style": "a question"},
         "samples": 2,
     },
@@ -367,12 +368,23 @@ def test_a_writer_of_unknown_speed_has_no_hours() -> None:
     assert Asking("queries", STATS, 5.0, None, None).cells()[-2:] == ("?", "?")
 
 
-def test_every_asking_of_a_pilot_is_told_with_the_scale_of_its_own_seeds(tmp_path: Path) -> None:
-    steps = piloted(tmp_path, n=8)
-    found = {one.step: one for one in askings(steps, tmp_path / "out", lambda _: EchoRuntime())}
-    assert set(found) == {"queries", "paraphrases", "contrasts"}
-    assert {one.scale for one in found.values()} == {2.0}
-    assert found["queries"].stats.rows_out == 2 * found["paraphrases"].stats.rows_out == 16
+def test_what_is_asked_about_pairs_of_several_samples_grows_as_their_seeds_together(tmp_path: Path) -> None:
+    more = {
+        "sentences": {"kind": "sentences", "input": "corpus"},
+        "others": {**STEPS["paraphrases"], "input": "sentences"},
+        "similar": {"kind": "parse_paraphrase", "input": ["paraphrases", "others"]},
+    }
+    names = ("corpus", "passages", "queries", "paraphrases", "retrieval")
+    last = {**STEPS["contrasts"], "input": ["retrieval", "similar"]}
+    steps = piloted(tmp_path, 4, {**{name: STEPS[name] for name in names}, **more, "contrasts": last})
+    rows = {step.name: step.artifact(tmp_path / "out").stats().rows_out for step in steps}
+    assert rows["sentences"] > rows["passages"]
+    assert {one.step: one.scale for one in askings(steps, tmp_path / "out", lambda _: EchoRuntime())} == {
+        "queries": rows["passages"] / 4,
+        "paraphrases": rows["passages"] / 4,
+        "others": rows["sentences"] / 4,
+        "contrasts": (rows["passages"] + rows["sentences"]) / 8,
+    }
 
 
 # What a person reads
