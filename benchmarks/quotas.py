@@ -77,13 +77,12 @@ def main() -> None:
 def measure(source: Path, count: int, folder: Path) -> bool:
     """Both builds and what is to be said of them; whether all held."""
     documents = corpus(read(source), count)
-    print(
-        "| build | CPUs | rows a part | documents | sampled | requests | pairs | seconds |\n|---|---|---|---|---|---|---|---|"
-    )
+    head("build", "CPUs", "rows a part", "documents", "sampled", "requests", "pairs", "seconds")
     shuffled = random.Random(0).sample(documents, len(documents))  # noqa: S311 - no secret
     one = built("shuffled", shuffled, folder, cpus=1, part_rows=2000)
     two = built("in order", documents, folder, cpus=2, part_rows=700)
-    print("\n| axis | draws | cells | chi-square | degrees | p |\n|---|---|---|---|---|---|")
+    print()
+    head("axis", "draws", "cells", "chi-square", "degrees", "p")
     found = list(axes(one))
     for axis in found:
         print(axis.line())
@@ -92,6 +91,10 @@ def measure(source: Path, count: int, folder: Path) -> bool:
     for passed, said in checks:
         print("PASS" if passed else "FAIL", said)
     return all(passed for passed, _ in checks)
+
+
+def head(*columns: str) -> None:
+    print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}", flush=True)
 
 
 @cache
@@ -115,14 +118,14 @@ def corpus(texts: Texts, count: int) -> list[dict[str, str]]:
     scale = count / sum(1 / rank for rank in range(1, len(ranked) + 1))
     sizes = {tag: int(scale / rank) for rank, tag in enumerate(ranked, start=1)}
     sizes[ranked[0]] += count - sum(sizes.values())
+    chosen = ((tag, rows) for tag, size in sizes.items() for rows in combinations(len(texts[tag]), size, rng))
     return [
         {
-            "doc_id": f"{tag}-{'-'.join(map(str, rows))}",
+            "doc_id": "-".join((tag, *map(str, rows))),
             "text": "\n".join(texts[tag][row] for row in rows),
             "language": tag,
         }
-        for tag, size in sizes.items()
-        for rows in combinations(len(texts[tag]), size, rng)
+        for tag, rows in chosen
     ]
 
 
@@ -187,22 +190,15 @@ def built(name: str, documents: Sequence[Mapping[str, str]], root: Path, **runti
     raw = {"recipe": recipe(path, len(documents)), "runtime": {"root": str(folder), "ray": "local", **runtime}}
     config.write_text(yaml.safe_dump(raw, sort_keys=False))
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "pipeline", "run", str(config), "--quiet"], capture_output=True, check=False
-    )
+    command = [sys.executable, "-m", "pipeline", "run", str(config), "--quiet"]
+    done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
         sys.exit(f"pairmill run ended with {done.returncode}: {done.stderr.decode()}")
     seconds, build = time.monotonic() - began, Build(folder / "quotas")
     count = {step: len(ids) for step, ids in build.ids.items()}
-    made = (
-        count["corpus"],
-        count["seeds"],
-        count["queries"] + count["translations"],
-        count["retrieval"] + count["bitext"],
-    )
-    print(
-        f"| {name} | {' | '.join(f'{value:,}' for value in (*runtime.values(), *made))} | {seconds:.1f} |", flush=True
-    )
+    asked, pairs = count["queries"] + count["translations"], count["retrieval"] + count["bitext"]
+    cells = (*runtime.values(), count["corpus"], count["seeds"], asked, pairs)
+    print(f"| {name} | {' | '.join(f'{value:,}' for value in cells)} | {seconds:.1f} |", flush=True)
     return build
 
 

@@ -16,9 +16,11 @@ from pipeline.draws import OTHERS, untranslatable
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
+from pipeline.replies import CANDIDATES
 from pipeline.rows import Pair, Row
 from pipeline.stages.base import MappedStage, Stage
 from pipeline.stages.generate import LENGTH, Generate
+from pipeline.stages.parse.seeds import ParseChoices
 from pipeline.store import Artifact
 
 
@@ -87,6 +89,8 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     facets = _facets(stage, inputs)
     if isinstance(stage, Generate):
         _check_asking(name, stage, prompts[stage.prompt], given["input"], stage.facet_names(facets, prompts))
+    if isinstance(stage, ParseChoices):
+        _check_choices(name, stage, prompts[stage.prompt], inputs["input"])
     identities = {key: _engine_identity(engine, content) for key, engine in engines.items()}
     identity = {
         "stage": stage_kind(stage),
@@ -168,10 +172,11 @@ def _engine_identity(engine: Engine, content: Callable[[Path], str]) -> dict[str
 
 def _check_asking(name: str, stage: Generate, prompt: Prompt, given: type[Row], facets: frozenset[str]) -> None:
     supplied = stage.supplies(given, facets)
-    if unknown := [variable for variable in prompt.variables if variable not in supplied]:
+    wanted = [*prompt.variables, *(CANDIDATES for values in prompt.choices.values() if values == CANDIDATES)]
+    if unknown := [variable for variable in wanted if variable not in supplied]:
         raise ConfigError(
             f"steps.{name}.prompt: {prompt.name} wants {unknown[0]!r}, which nothing supplies; there are "
-            f"{', '.join(supplied)}; add steps.{name}.{_way_to_supply(unknown[0])} with its values"
+            f"{', '.join(supplied)}; add {_way_to_supply(name, unknown[0])}"
         )
     if prompt.reply == "translation" and not issubclass(given, Pair) and (tag := untranslatable(stage.language)):
         of = "a language that has no rule" if tag == OTHERS else f"{tag!r}"
@@ -181,8 +186,20 @@ def _check_asking(name: str, stage: Generate, prompt: Prompt, given: type[Row], 
         )
 
 
-def _way_to_supply(variable: str) -> str:
-    return variable if variable == LENGTH else f"facets.{variable}"
+def _check_choices(name: str, stage: ParseChoices, prompt: Prompt, asked: Sequence[Step]) -> None:
+    if not prompt.choices:
+        raise ConfigError(f"steps.{name}.prompt: {prompt.name} asks for no choice; name the prompt with `reply: choice`")
+    for step in asked:
+        if isinstance(step.stage, Generate) and step.stage.prompt != stage.prompt:
+            raise ConfigError(
+                f"steps.{name}.prompt: is {stage.prompt}, but {step.name} asked with {step.stage.prompt}; name the same"
+            )
+
+
+def _way_to_supply(step: str, variable: str) -> str:
+    if variable == CANDIDATES:
+        return f"a step of kind candidates above, and let {step} read it"
+    return f"steps.{step}.{variable if variable == LENGTH else f'facets.{variable}'} with its values"
 
 
 def why_stale(step: Step, build: Path) -> str:

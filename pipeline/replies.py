@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypedDict
 
 import regex
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
 Written = Annotated[str, StringConstraints(strip_whitespace=True)]
 
@@ -117,9 +117,14 @@ def choice_type(
     """
     numbers = tuple(str(number) for number in range(1, max(count, 1) + 1))
     fields: dict[str, Any] = {
-        name: (Literal[numbers if values == CANDIDATES else tuple(values)], ...) for name, values in choices
+        name: (Annotated[Literal[numbers], BeforeValidator(_as_digits)] if values == CANDIDATES else Literal[values], ...)
+        for name, values in choices
     }
     return create_model("ChoiceReply", __base__=WrittenReply, **fields)
+
+
+def _as_digits(number: Any) -> Any:
+    return str(number) if type(number) is int else number
 
 
 class UnreadableError(ValueError):
@@ -139,6 +144,7 @@ class Read:
 
 
 _OBJECT = regex.compile(r"\{.*\}", regex.DOTALL)
+_LONGEST_MENDED = 8_000
 _SEVERAL = regex.compile(r"\}\s*,?\s*\{")
 _THINKING = regex.compile(r"\A\s*(?:<think>(.*?)(?:</think>|\Z)|(?![\s{`])(.*?)</think>)", regex.DOTALL)
 
@@ -149,7 +155,7 @@ def read(shape: type[WrittenReply], text: str, finish_reason: str | None) -> Rea
     Raises UnreadableError: `no_reply`, `cut_off`, `not_json`, `wrong_shape` or `empty_text`.
     """
     if not text.strip():
-        raise UnreadableError("no_reply")
+        raise UnreadableError("cut_off" if finish_reason == "length" else "no_reply")
     found = _OBJECT.search(text)
     try:
         read = Read(shape.model_validate_json(found[0] if found else text))
@@ -168,12 +174,12 @@ def _repaired(shape: type[WrittenReply], text: str) -> WrittenReply:
     """What a text that is nearly JSON says: quotes that are not escaped, a comma too many, keys without quotes."""
     import json_repair
 
-    value = json_repair.loads(text) if text and not _SEVERAL.search(text) else None
-    if not isinstance(value, dict):
+    # The time that mending takes grows with the square of what is broken: of 8,000 characters some seconds at the worst.
+    if len(text) > _LONGEST_MENDED or _SEVERAL.search(text):
         raise UnreadableError("not_json")
     try:
-        return shape.model_validate(value)
-    except ValidationError as error:
+        return shape.model_validate(json_repair.loads(text))
+    except (ValueError, RecursionError) as error:  # brackets that a model opened without end
         raise UnreadableError("not_json") from error
 
 

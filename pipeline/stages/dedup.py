@@ -87,7 +87,8 @@ class Dedup(ActorStage):
     def _key(self, row: Mapping[str, Any]) -> bytes:
         query, positive = sentence_key(row["query"]), sentence_key(row["positive"])
         same: tuple[str, ...]
-        if self.by == "pair":
+        # Many texts are of one class, so for those the text that was written is no reason.
+        if self.by == "pair" or (self.by == "text" and row["task"] == "classification"):
             same = (row["task"], query, positive)
         elif self.by == "query" or row["task"] == "retrieval":
             same = (row["task"], row["positive_language"], query)

@@ -16,13 +16,12 @@ from pipeline.draws import SAME, LanguageRules, Weights, drawn, target
 from pipeline.engines.base import Reply, Request
 from pipeline.languages import language, length_units
 from pipeline.prompts import Prompt, Values
-from pipeline.replies import UnreadableError, apart, read
+from pipeline.replies import CANDIDATES, UnreadableError, apart, read
 from pipeline.rows import Document, Generation, Pair, Passage, Row, Seed
 from pipeline.stages.base import Inputs, MappedStage
 
-SEED_VARIABLES = ("text", "title", "text_language", "language", "candidates")
-"""What a prompt about a text may use: the text and its title, the English names of its language and of the reply's, and
-the candidates of a choice."""
+SEED_VARIABLES = ("text", "title", "text_language", "language")
+"""What a prompt about a text may use: the text and its title, and the English names of its language and of the reply's."""
 
 PAIR_VARIABLES = ("query", "positive", "instruction", "query_language", "positive_language", "language")
 """What a prompt about a pair may use."""
@@ -108,7 +107,7 @@ class Generate(MappedStage):
     @field_validator("facets")
     @classmethod
     def _own_names(cls, given: dict[str, Weights]) -> dict[str, Weights]:
-        if taken := [name for name in given if name in (*SEED_VARIABLES, *PAIR_VARIABLES, LENGTH)]:
+        if taken := [name for name in given if name in (*SEED_VARIABLES, *PAIR_VARIABLES, LENGTH, CANDIDATES)]:
             raise ValueError(f"{taken[0]!r} is what every prompt may use of the seed; give the facet another name")
         return given
 
@@ -123,8 +122,9 @@ class Generate(MappedStage):
 
     def supplies(self, given: type[Row], facets: Iterable[str]) -> tuple[str, ...]:
         """The variables that a prompt about rows of this type, with these facets, may declare."""
-        own = PAIR_VARIABLES if issubclass(given, Pair) else SEED_VARIABLES
-        return (*own, *sorted(facets))
+        if issubclass(given, Pair):
+            return (*PAIR_VARIABLES, *sorted(set(facets) - {CANDIDATES}))
+        return (*SEED_VARIABLES, *sorted(facets))
 
     def asked(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> Iterator[Asked]:
         """The requests about these rows, in their order; `engines` are the identities of the writers by name."""
@@ -202,7 +202,7 @@ class Generate(MappedStage):
             "text": made.seed,
             "title": made.title or "",
             "text_language": language(made.seed_language).name,
-            "candidates": made.candidates,
+            CANDIDATES: made.candidates,
         }
 
 

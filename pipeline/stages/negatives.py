@@ -71,7 +71,7 @@ class HardNegatives(ActorStage):
 
         def mine(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             pairs = cast("Sequence[SearchedPair]", rows)
-            written = [self._written(pair) for pair in pairs]
+            written = [self._written(pair, known) for pair in pairs]
             mined = [
                 self._best(pair, own, hits, known)
                 for pair, own, hits in zip(pairs, written, _hits(corpus, pairs), strict=True)
@@ -82,15 +82,16 @@ class HardNegatives(ActorStage):
 
         return mine
 
-    def _written(self, pair: SearchedPair) -> list[str]:
-        """The written negatives that may serve: none says what the query, the positive or another of them says."""
-        keys = {text_key(pair.query), text_key(pair.positive)}
-        by_key = {text_key(text): text for text in reversed(pair.written_negatives)}
-        may_serve = [
-            text for text in pair.written_negatives if (key := text_key(text)) not in keys and by_key[key] == text
-        ]
-        most = self.take if self.written is None else min(self.written, self.take)
-        return may_serve[:most]
+    def _written(self, pair: SearchedPair, known: Positives) -> list[str]:
+        """The written negatives that may serve: none says what the query, a positive of it or another of them says."""
+        query_key = text_key(pair.query)
+        barred = {query_key, text_key(pair.positive), *known.get(query_key, ())}
+        may_serve: list[str] = []
+        for text in pair.written_negatives:
+            if (key := text_key(text)) not in barred:
+                barred.add(key)
+                may_serve.append(text)
+        return may_serve[: self.take if self.written is None else min(self.written, self.take)]
 
     def _best(self, pair: SearchedPair, written: Sequence[str], hits: Sequence[_Hit], known: Positives) -> list[_Hit]:
         eligible = self._eligible(pair, {text_key(text) for text in written}, hits, known)

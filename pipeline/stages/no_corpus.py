@@ -7,10 +7,10 @@ subjects, and then writes query and passage about each.
 from collections.abc import Iterator, Mapping
 from typing import ClassVar, Literal
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, field_validator
 
 from pipeline.digest import digest
-from pipeline.draws import OTHERS, LanguageRules, drawn
+from pipeline.draws import OTHERS, SAME, LanguageRules, drawn
 from pipeline.rows import Made, Pair, Passage, Row, Seed
 from pipeline.stages.base import Context, Inputs, RowStage, TableStage
 
@@ -24,6 +24,13 @@ class BlankSeeds(TableStage):
     n: PositiveInt
     languages: LanguageRules
     seed: int = 0
+
+    @field_validator("languages")
+    @classmethod
+    def _of_no_seed(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+        if given.keys() != {OTHERS} or SAME in given[OTHERS]:
+            raise ValueError("there is no seed yet that has a language; name languages, or weigh them: {en: 3, th: 1}")
+        return given
 
     def most_rows(self, given: int | None) -> int | None:  # noqa: ARG002 - it reads nothing
         return self.n

@@ -37,7 +37,9 @@ class ParseRewrite(Revise):
             return
         facets = {**pair.facets, "rewritten": pair.pair_id}
         pair_id = digest(pair.task, row.request_id, text)
-        yield replace(pair, pair_id=pair_id, query=text, facets=facets, request_id=row.request_id)
+        yield replace(
+            pair, pair_id=pair_id, query=text, query_language=row.language, facets=facets, request_id=row.request_id
+        )
 
 
 class ParseContrast(Revise):

@@ -8,7 +8,7 @@ from pipeline.prompts import Prompt
 from pipeline.replies import CANDIDATES, TopicsReply, WrittenReply
 from pipeline.rows import Generation, Made, Note, Reject, Row, Seed
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs
-from pipeline.stages.parse.base import Parse, reply_of
+from pipeline.stages.parse.base import Parse, rejected, reply_of
 
 
 class ParseChoices(ActorStage):
@@ -25,7 +25,7 @@ class ParseChoices(ActorStage):
         return (self.prompt,)
 
     def facet_names(self, given: frozenset[str], prompts: Mapping[str, Prompt]) -> frozenset[str]:
-        return frozenset({*given, *prompts[self.prompt].choices})
+        return frozenset({*given, *prompts[self.prompt].choices} - {CANDIDATES})
 
     def open(self, context: Context) -> Batch:
         prompt = context.prompts[self.prompt]
@@ -42,6 +42,9 @@ def _chosen(row: Generation, prompt: Prompt) -> Iterator[Made]:
     reply = reply_of(row, prompt.shape(len(row.candidates)))
     if isinstance(reply, Reject):
         yield reply
+        return
+    if CANDIDATES in prompt.choices.values() and not row.candidates:
+        yield rejected(row, "no_candidates", row.reply or "")
         return
     if reply.is_repaired:
         yield Note("repaired")
@@ -60,7 +63,7 @@ class ParseTopics(Parse):
     reply_type: ClassVar[type[WrittenReply]] = TopicsReply
 
     def facet_names(self, given: frozenset[str], prompts: Mapping[str, Prompt]) -> frozenset[str]:  # noqa: ARG002
-        return frozenset({*given, "topic"})
+        return frozenset({*given, "topic"} - {CANDIDATES})
 
     def made(self, row: Generation, reply: WrittenReply) -> Iterator[Made]:
         for topic in dict.fromkeys(reply.texts):
