@@ -157,7 +157,7 @@ def bare(count: int) -> float:
     chats: Any = [list(prompt.render({**values, "text": text}, str(at))) for at, text in enumerate(passages(count))]
     kwargs = engine.engine_arguments(engine.Vllm.model_validate(WRITER), runtime, on_gpu=False)
     llm = LLM(model=str(bundled.prepare()), **kwargs)
-    schema = StructuredOutputsParams(json=prompt.reply_type.schema_for_engine())
+    schema = StructuredOutputsParams(json=prompt.shape().schema_for_engine())
     recorder = Recorder()
 
     class Bar(tqdm):  # type: ignore[misc]

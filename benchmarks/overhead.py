@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 import yaml
 
+from pipeline.asking import generate_part
 from pipeline.config import from_mapping
 from pipeline.digest import digest_path
 from pipeline.plan import Step, plan
@@ -29,7 +30,7 @@ from pipeline.prompts import load
 from pipeline.shipped import root
 from pipeline.stages.base import TableStage
 from pipeline.store import Dataset, Stats
-from pipeline.work import Job, build, generate_part, run_part, run_table
+from pipeline.work import Job, Writer, build, run_part, run_table
 
 STEPS: dict[str, dict[str, Any]] = {
     "corpus": {"kind": "read_jsonl"},
@@ -158,16 +159,20 @@ def make(step: Step, outputs: Path) -> None:
         for field, given in step.inputs.items()
     }
     artifact = step.artifact(outputs)
-    runtime = step.engine.runtime_type() if step.engine else None
-    job = Job(
-        step.name, step.stage, step.row_type, artifact, inputs, step.files, step.prompts, 2000, 64, step.engine, runtime
-    )
+    engines = {
+        name: Writer(engine, engine.runtime_type(), step.engine_identity(name)) for name, engine in step.engines.items()
+    }
+    job = Job(step.name, step.stage, step.row_type, artifact, inputs, step.files, step.prompts, 2000, 64, engines)
     if isinstance(step.stage, TableStage):
         artifact.commit({}, run_table(job))
         return
     build(job)
-    one_part = generate_part if step.engine else run_part
-    artifact.commit({}, sum((one_part(job, number) for number in range(len(job.paths))), Stats()))
+    parts = range(len(job.paths))
+    if engines:
+        made = [generate_part(job, number, name) for number in parts for name in engines]
+    else:
+        made = [run_part(job, number) for number in parts]
+    artifact.commit({}, sum(made, Stats()))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ the one of rank r by its speakers has the r-th part of the first's. Of Assamese,
 documents are Bengali, Hindi and Urdu ones with another tag, since only the tag is looked at here.
 
 The corpus is built twice by `pairmill run` with `echo`: shuffled, on one CPU, and in order, on two, in other parts. Quotas
-must be met exactly. What is drawn must fit its weights: Pearson's chi-square on each axis, of which none may be so
-unlikely that chance brings it in fewer than one in 100 such runs (0.01 shared by the axes). The samples of a seed depend on
-each other, so the first and the second are tested apart.
+must be met exactly. What is drawn must fit its weights by Pearson's chi-square, on every axis: the bound is such that
+chance alone would fail one run in a hundred (0.01, shared by the axes). The samples of a seed depend on each other, so the
+first and the second are tested apart.
 """
 
 import argparse
@@ -119,14 +119,12 @@ def corpus(texts: Texts, count: int) -> list[dict[str, str]]:
     sizes = {tag: int(scale / rank) for rank, tag in enumerate(ranked, start=1)}
     sizes[ranked[0]] += count - sum(sizes.values())
     chosen = ((tag, rows) for tag, size in sizes.items() for rows in combinations(len(texts[tag]), size, rng))
-    return [
-        {
-            "doc_id": "-".join((tag, *map(str, rows))),
-            "text": "\n".join(texts[tag][row] for row in rows),
-            "language": tag,
-        }
-        for tag, rows in chosen
-    ]
+    return [document(tag, rows, texts) for tag, rows in chosen]
+
+
+def document(tag: str, rows: Sequence[int], texts: Texts) -> dict[str, str]:
+    text = "\n".join(texts[tag][row] for row in rows)
+    return {"doc_id": "-".join((tag, *map(str, rows))), "text": text, "language": tag}
 
 
 def combinations(rows: int, count: int, rng: random.Random) -> list[tuple[int, ...]]:
@@ -281,10 +279,8 @@ def verdicts(one: Build, two: Build, counts: Mapping[str, int], found: Sequence[
     kinds = f"{len(caps)} at its cap, {at_floor} at their floor, {whole} with all that they have"
     yield got == wanted, f"quotas of {len(wanted)} languages met exactly ({kinds})"
     least = min(found, key=lambda axis: axis.p)
-    yield (
-        least.p >= OFTEN / len(found),
-        f"{len(found)} axes fit their weights: the least p is {least.p:.3f} ({least.name})",
-    )
+    said = f"{len(found)} axes fit their weights: the least p is {least.p:.3f} ({least.name})"
+    yield least.p >= OFTEN / len(found), said
     pairs = one.columns("retrieval", "positive_language", "query_language")
     for place, side in enumerate(("document", "query")):
         there = {row[place] for row in pairs}

@@ -62,7 +62,7 @@ def _settled(job: Job, number: int) -> dict[str, bool]:
 def generate_part(job: Job, number: int, engine: str) -> Stats:
     """Answer part `number` with an engine that runs in this worker, committing pieces as replies come."""
     if job.artifact.row_path(number).exists():
-        return job.artifact.part_stats(number)
+        return job.artifact.part_stats(number) if len(job.engines) == 1 else Stats()
     todo = unanswered(job, number, engine)
     unread = _answer(job, number, engine, todo)
     _answer(job, number, engine, [one.again() for one in unread])

@@ -157,7 +157,15 @@ class Config(BaseModel):
 
 
 class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: of two steps of one name the first would be gone without a word."""
+    """Refuses a key that stands twice: of two steps of one name the first would be gone without a word.
+
+    Only true and false are booleans, as in YAML 1.2: `no` is Norwegian.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [found for found in resolvers if first in "tTfF" or found[0] != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
@@ -218,7 +226,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
             at[key] = {}
         at = _child(at, key, ".".join(keys[: depth + 1]))
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _OnceLoader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
         value = text
     _child(at, keys[-1], path, value)

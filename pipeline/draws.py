@@ -8,7 +8,7 @@ value comes as often as its weight says, and a seed draws different values as fa
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import AfterValidator, BeforeValidator, Field, PositiveFloat
+from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat
 
 from pipeline.digest import LENGTH, digest
 from pipeline.languages import expanded, language, same_writing
@@ -34,7 +34,8 @@ def _as_weights(given: Any) -> Any:
     return dict.fromkeys(given, 1.0) if isinstance(given, list | tuple) else given
 
 
-Weights: TypeAlias = Annotated[dict[str, PositiveFloat], Field(min_length=1), BeforeValidator(_as_weights)]
+Weight: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]
+Weights: TypeAlias = Annotated[dict[str, Weight], Field(min_length=1), BeforeValidator(_as_weights)]
 """Values with their weights: one value, a list (equal weights) or a mapping."""
 
 
@@ -99,8 +100,10 @@ def _rule(rules: Mapping[str, Mapping[str, float]], tag: str) -> Mapping[str, fl
     """The rule for seeds of this language: its own, that of a language written alike (en for en-GB), or the others'."""
     if tag in rules:
         return rules[tag]
-    kin = (rule for name, rule in rules.items() if name != OTHERS and same_writing(name, tag))
-    return next(kin, rules.get(OTHERS, {SAME: 1.0}))
+    kin = sorted(name for name in rules if name != OTHERS and same_writing(name, tag))
+    script = language(tag).script
+    nearest = [name for name in kin if language(name).script == script] or kin or [OTHERS]
+    return rules.get(nearest[0], {SAME: 1.0})
 
 
 def untranslatable(rules: Mapping[str, Mapping[str, float]]) -> str | None:

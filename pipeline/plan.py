@@ -118,7 +118,6 @@ def _fields(stage: Stage, files: Mapping[str, Path]) -> dict[str, Any]:
     elsewhere = {*stage.takes, *files}
     if isinstance(stage, Generate):
         elsewhere |= {"prompt", *(["engine"] if len(stage.engine) == 1 else [])}
-        fields = {**fields, **({"shares": fields["engine"]} if len(stage.engine) > 1 else {})}
     return {name: value for name, value in fields.items() if name not in elsewhere}
 
 
@@ -188,7 +187,9 @@ def _check_asking(name: str, stage: Generate, prompt: Prompt, given: type[Row], 
 
 def _check_choices(name: str, stage: ParseChoices, prompt: Prompt, asked: Sequence[Step]) -> None:
     if not prompt.choices:
-        raise ConfigError(f"steps.{name}.prompt: {prompt.name} asks for no choice; name the prompt with `reply: choice`")
+        raise ConfigError(
+            f"steps.{name}.prompt: {prompt.name} asks for no choice; name the prompt with `reply: choice`"
+        )
     for step in asked:
         if isinstance(step.stage, Generate) and step.stage.prompt != stage.prompt:
             raise ConfigError(

@@ -117,7 +117,10 @@ def choice_type(
     """
     numbers = tuple(str(number) for number in range(1, max(count, 1) + 1))
     fields: dict[str, Any] = {
-        name: (Annotated[Literal[numbers], BeforeValidator(_as_digits)] if values == CANDIDATES else Literal[values], ...)
+        name: (
+            Annotated[Literal[numbers], BeforeValidator(_as_digits)] if values == CANDIDATES else Literal[values],
+            ...,
+        )
         for name, values in choices
     }
     return create_model("ChoiceReply", __base__=WrittenReply, **fields)
@@ -145,8 +148,8 @@ class Read:
 
 _OBJECT = regex.compile(r"\{.*\}", regex.DOTALL)
 _LONGEST_MENDED = 8_000
-_SEVERAL = regex.compile(r"\}\s*,?\s*\{")
-_THINKING = regex.compile(r"\A\s*(?:<think>(.*?)(?:</think>|\Z)|(?![\s{`])(.*?)</think>)", regex.DOTALL)
+_SEVERAL = regex.compile(r"\}[^{}]*\{")
+_THINKING = regex.compile(r"\A\s*(?:<think>(.*?)(?:</think>|\Z)|(?![\s{\[`])(.*?)</think>)", regex.DOTALL)
 
 
 def read(shape: type[WrittenReply], text: str, finish_reason: str | None) -> Read:

@@ -223,7 +223,7 @@ def test_what_is_picked_is_drawn_among_the_nearest_alone(tmp_path: Path) -> None
 def test_a_later_prompt_may_use_what_is_picked() -> None:
     stage = Candidates(input="seeds", bank="bank", pick="persona")
     assert stage.facet_names(frozenset({"topic"}), {}) == {"topic", "persona"}
-    assert Candidates(input="seeds", bank="bank").facet_names(frozenset({"topic"}), {}) == {"topic"}
+    assert Candidates(input="seeds", bank="bank").facet_names(frozenset({"topic"}), {}) == {"topic", "candidates"}
 
 
 def test_a_missing_embedder_is_told_before_the_build(monkeypatch: pytest.MonkeyPatch) -> None:

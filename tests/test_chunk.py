@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.segmentation import words
 from pipeline.rows import Document, Passage, Reject, Row
+from pipeline.segmentation import words
 from pipeline.stages.chunk import Chunk, Sentences
 
 # Scripts with and without blanks, marks, emoji beyond the basic plane, quotes, and every kind of blank.

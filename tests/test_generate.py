@@ -368,7 +368,7 @@ def test_a_later_prompt_may_use_what_was_drawn_and_what_was_known_before() -> No
     one = stage(length="5-10")
     assert one.facet_names(frozenset({"persona"}), {}) == {"persona", "style", "length"}
     assert set(one.supplies(Document, ["style"])) == {
-        "text", "title", "text_language", "language", "candidates", "style",
+        "text", "title", "text_language", "language", "style",
     }  # fmt: skip
     assert set(one.supplies(SearchedPair, ["style"])) == {
         "query", "positive", "instruction", "query_language", "positive_language", "language", "style",
