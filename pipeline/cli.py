@@ -97,13 +97,14 @@ def pilot(
 ) -> None:
     """Build from a sample of the seeds, and forecast from its yields what the whole would give."""
     with _mistakes():
-        from pipeline.pilot import askings, pilot_of, told, yields
+        from pipeline.pilot import askings, pilot_of, told, uncalibrated, yields
 
         loaded, steps = _load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
         folder = _build_folder(loaded)
-        _build(loaded, steps, folder, quiet=quiet)
+        _build(loaded, steps, folder, quiet=quiet, is_pilot=True)
         typer.echo()
-        for line in told(yields(steps, folder), list(askings(steps, folder, loaded.engine_runtime))):
+        asked = list(askings(steps, folder, loaded.engine_runtime))
+        for line in told(yields(steps, folder), asked, uncalibrated=uncalibrated(steps, folder)):
             typer.echo(line)
 
 
@@ -131,8 +132,16 @@ def languages(
             typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _build(config: "Config", steps: "list[Step]", folder: Path, *, quiet: bool = False, as_json: bool = False) -> None:
-    """Run the steps and show how it goes."""
+def _build(  # noqa: PLR0913 - the options of two commands
+    config: "Config",
+    steps: "list[Step]",
+    folder: Path,
+    *,
+    quiet: bool = False,
+    as_json: bool = False,
+    is_pilot: bool = False,
+) -> None:
+    """Run the steps and show how it goes; a pilot has its own to show at the end, and its release is none."""
     from pipeline.progress import JsonLines, Progress
     from pipeline.terminal import chatter_to
 
@@ -141,9 +150,9 @@ def _build(config: "Config", steps: "list[Step]", folder: Path, *, quiet: bool =
         if not (as_json or quiet):
             print(f"Ray's and the engine's own messages go to {log}", file=out)
         _run(config, steps, folder, watcher, err, log)
-        if isinstance(watcher, Progress):
+        if isinstance(watcher, Progress) and not (is_pilot and quiet):
             print(f"\n{watcher.table()}", file=out)
-            for release in _releases(steps, folder):
+            for release in [] if is_pilot else _releases(steps, folder):
                 print(f"\nThe release is in {release}", file=out)
 
 

@@ -46,7 +46,10 @@ def _as_rules(given: Any) -> Any:
 
 
 def _known(rules: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    return {_tag(tag, OTHERS): _spread(targets) for tag, targets in rules.items()}
+    known = {_tag(tag, OTHERS): _spread(targets) for tag, targets in rules.items()}
+    if len(known) < len(rules):
+        raise ValueError(f"two of the rules {', '.join(rules)} are for one language")
+    return known
 
 
 def _spread(targets: Mapping[str, float]) -> dict[str, float]:

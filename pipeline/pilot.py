@@ -235,7 +235,14 @@ def _hours(
     return gpu_hours, hours
 
 
-def told(found: Sequence[Yield], asked: Sequence[Asking], most: int = 12) -> Iterator[str]:
+def uncalibrated(steps: Sequence[Step], build: Path) -> list[str]:
+    """The steps that rejected pairs because the pilot was too small to measure a threshold on."""
+    return [step.name for step in steps if "uncalibrated" in step.artifact(build).stats().rejected]
+
+
+def told(
+    found: Sequence[Yield], asked: Sequence[Asking], most: int = 12, uncalibrated: Sequence[str] = ()
+) -> Iterator[str]:
     """The pilot as a person reads it: yields by task and language, the forecast by task, and what the whole would ask."""
     columns = ("task", "language", "asked", "pairs", "yield", "95 %", "planned", "forecast", "95 %")
     rows: list[tuple[str, ...]] = [columns]
@@ -251,6 +258,8 @@ def told(found: Sequence[Yield], asked: Sequence[Asking], most: int = 12) -> Ite
     yield ""
     head = ("step", "asked", "prompt tokens", "output tokens", "the whole asks", "prompt tokens", "output tokens")
     yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], names=1)
+    for name in uncalibrated:
+        yield f"\n{name} had too few pairs to measure its threshold on and rejected them; a larger -n says what it keeps."
 
 
 def _line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:

@@ -210,6 +210,8 @@ def parse(source: str, name: str, where: str, folder: Path = Path()) -> Prompt:
         )
     if taken := sorted(front.choices.keys() & set(front.variables)):
         raise PromptError(f"{where}: choices.{taken[0]}: is among the variables too; a name stands for one thing")
+    if wrong := [choice for choice in front.choices if not choice.isidentifier() or hasattr(WrittenReply, choice)]:
+        raise PromptError(f"{where}: choices: {wrong[0]!r} is no name for a choice; take another word of small letters")
     _check_body(body, (*front.variables, *front.choices), where)
     examples = tuple(_pool(folder / front.examples)) if isinstance(front.examples, str) else front.examples
     prompt = Prompt(name, front.reply, front.choices, front.variables, front.shots, examples, body)

@@ -219,3 +219,8 @@ def test_a_seed_that_has_no_language_to_be_translated_into_is_named(given_rules:
 )
 def test_rules_with_another_language_for_every_seed_pass(given_rules: Any) -> None:
     assert untranslatable(rules(given_rules)) is None
+
+
+def test_two_rules_for_one_language_are_refused() -> None:
+    with pytest.raises(ValidationError, match="two of the rules en, eng are for one language"):
+        rules({"en": {"de": 1}, "eng": {"fr": 1}})

@@ -94,10 +94,20 @@ def test_a_pair_is_never_shuffled_with_itself_its_seed_or_its_own_text(tmp_path:
     assert "cosine_shuffled" in found["x"]
 
 
-def test_pairs_of_other_tasks_and_languages_lend_no_positive(tmp_path: Path) -> None:
-    rows = [pair(1), pair(2, "similarity"), pair(3, languages="en th"), pair(4, languages="th en")]
+def test_pairs_of_other_tasks_lend_no_positive(tmp_path: Path) -> None:
+    rows = [pair(1), pair(2, "similarity"), pair(3, "bitext", languages="en th")]
     found = scores(outcome(EmbedScore(input="x", embedder=Hashing()), tmp_path, [rows]))
     assert all(set(score) == {"cosine"} for score in found.values())
+
+
+def test_pairs_of_other_languages_lend_theirs_where_a_pairs_own_have_none(tmp_path: Path) -> None:
+    alone, same, of_positive = pair(1, languages="sw th"), pair(2, languages="en en"), pair(3, languages="de th")
+    stage = EmbedScore(input="x", embedder=Hashing())
+    lent = scores(outcome(stage, tmp_path / "a", [[alone, of_positive, same]]))[alone.pair_id]
+    by_positive = scores(outcome(stage, tmp_path / "b", [[alone, of_positive]]))[alone.pair_id]
+    by_task = scores(outcome(stage, tmp_path / "c", [[alone, same]]))[alone.pair_id]
+    assert lent == by_positive != by_task
+    assert "cosine_shuffled" in by_task
 
 
 def test_no_more_positives_are_kept_than_asked_for(tmp_path: Path) -> None:

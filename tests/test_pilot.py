@@ -433,3 +433,8 @@ def test_languages_past_the_most_are_counted() -> None:
     shown, _ = tables(most=2)
     assert [line.strip() for line in shown if "more" in line] == ["and 2 more"]
     assert not any("sw" in line.split() for line in shown)
+
+
+def test_a_step_that_could_not_measure_its_threshold_is_told(tmp_path: Path) -> None:
+    (said,) = list(told([], [], uncalibrated=["meant"]))[-1:]
+    assert "meant had too few pairs" in said

@@ -362,6 +362,8 @@ def test_an_example_that_chooses_a_candidate_that_is_not_there_is_refused(number
         ),
         ("reply: query\nvariables: [text, candidates]\nchoices: {kind: [a]}", "choices: .* with no other"),
         ("reply: choice\nvariables: [text, kind]\nchoices: {kind: [a]}", r"choices\.kind: is among the variables too"),
+        ("reply: choice\nvariables: [text]\nchoices: {texts: [a]}", "'texts' is no name for a choice"),
+        ("reply: choice\nvariables: [text]\nchoices: {'a b': [a]}", "'a b' is no name for a choice"),
         ("reply: choice\nvariables: [text]\nchoices: {kind: []}", r"choices\.kind"),
         ("reply: choice\nvariables: [text]\nchoices: {kind: others}", r"choices\.kind"),
     ],

@@ -38,9 +38,11 @@ class EmbedScore(ActorStage):
     """Pairs with two more scores: the cosine of query and positive, and of the query and another pair's positive.
 
     The other positive is one of `references` of the same task and languages, of another seed and text, drawn by the
-    pair's id; where there is none, neither is that score.
+    pair's id. Where its languages have no other, one in the positive's language lends its own, else one of the task;
+    where there is none at all, neither is that score.
     """
 
+    version: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
 
     kind: Literal["embed_score"] = "embed_score"
@@ -74,12 +76,15 @@ class EmbedScore(ActorStage):
     def open(self, context: Context) -> Batch:
         references: defaultdict[Group, list[_Reference]] = defaultdict(list)
         for row in pq.read_table(context.folder / "references.parquet").to_pylist():
-            references[_group(row)].append(_Reference(*(row[name] for name in _Reference._fields)))
+            for group in _wider(_group(row)):
+                references[group].append(_Reference(*(row[name] for name in _Reference._fields)))
+        for group, lent in references.items():
+            references[group] = heapq.nlargest(self.references, lent)
         vectors = _VectorCache(self.embedder.open())
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             pairs = [row for row in rows if isinstance(row, Pair)]
-            return _scored([(pair, _another(pair, references[_group_of(pair)])) for pair in pairs], vectors)
+            return _scored([(pair, _another(pair, references)) for pair in pairs], vectors)
 
         return batch
 
@@ -110,12 +115,19 @@ def _reference(row: Mapping[str, Any]) -> _Reference:
     return _Reference(-lot, row["pair_id"], row["seed_id"], row["positive"])
 
 
-def _another(pair: Pair, references: Sequence[_Reference]) -> str | None:
-    """Another pair's positive: the first that will do from where the pair's id points."""
-    start = draw(len(references), "another", pair.pair_id) if references else 0
-    for other in (*references[start:], *references[:start]):
-        if other.seed_id != pair.seed_id and other.positive != pair.positive:
-            return other.positive
+def _wider(group: Group) -> tuple[Group, ...]:
+    """A task and its two languages, the task and the positive's language, the task."""
+    return group, (group[0], group[2]), group[:1]
+
+
+def _another(pair: Pair, references: Mapping[Group, Sequence[_Reference]]) -> str | None:
+    """Another pair's positive: the first that will do from where the pair's id points, the nearest languages first."""
+    for group in _wider(_group_of(pair)):
+        lent = references.get(group, ())
+        start = draw(len(lent), "another", pair.pair_id) if lent else 0
+        for other in (*lent[start:], *lent[:start]):
+            if other.seed_id != pair.seed_id and other.positive != pair.positive:
+                return other.positive
     return None
 
 

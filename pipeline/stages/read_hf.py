@@ -15,6 +15,7 @@ from pipeline.draws import Tag, Tags
 from pipeline.rows import Reject
 from pipeline.stages.base import Context, StageError
 from pipeline.stages.read import DocumentReader
+from pipeline.stages.read_fields import AUTO
 from pipeline.stages.read_sources import Line
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -52,6 +53,10 @@ class ReadHF(DocumentReader):
             )
         if (self.languages is not None) != (_LANGUAGE in (self.config or "")):
             raise ValueError(f"languages go with a config that holds {_LANGUAGE}, such as 20231101.{_LANGUAGE}")
+        if self.languages is not None and self.language != AUTO:
+            raise ValueError("language is each config's own where languages are given; leave it out")
+        if unused := [tag for tag in self.codes if tag not in (self.languages or ())]:
+            raise ValueError(f"codes: names {unused[0]}, which is not among the languages")
         return self
 
     def most_rows(self, given: int | None) -> int | None:  # noqa: ARG002 - it reads no step
