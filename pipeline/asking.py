@@ -122,7 +122,8 @@ def assemble(job: Job, number: int) -> Stats:
     _check_errors(job, number, made)
     tokens = _total(made, "prompt_tokens"), _total(made, "output_tokens")
     again = sum(attempt > 1 for attempt in made.column("attempt").to_pylist())
-    stats = Stats(len(given), len(wanted), {}, *tokens, noted={"asked_again": again} if again else {})
+    noted = {"asked_again": again} if again else {}
+    stats = Stats(len(given), len(wanted), {}, *tokens, noted, _total(made, "cached_tokens"))
     job.artifact.write_part(number, made, [], stats)
     job.artifact.drop_pieces(number)
     return stats
@@ -174,7 +175,14 @@ def commit_columns(job: Job, number: int, rows: Sequence[Mapping[str, Any]]) -> 
     stage, prompt = _asking(job)
     answered = [
         Asked(Request("", ()), Generation(**json.loads(row["row"]))).answered(
-            Reply(row["text"], row["finish_reason"], row["prompt_tokens"], row["output_tokens"], row["error"])
+            Reply(
+                row["text"],
+                row["finish_reason"],
+                row["prompt_tokens"],
+                row["output_tokens"],
+                row["error"],
+                cached_tokens=row["cached_tokens"],
+            )
         )
         for row in rows
     ]

@@ -120,6 +120,7 @@ class JsonLines:
             "noted": dict(stats.noted),
             "prompt_tokens": stats.prompt_tokens,
             "output_tokens": stats.output_tokens,
+            "cached_tokens": stats.cached_tokens,
             "seconds": None if seconds is None else round(seconds, 3),
             "reused": seconds is None,
         }
@@ -129,7 +130,10 @@ class JsonLines:
 
 def _cells(one: Finished) -> tuple[str, ...]:
     stats = one.stats
-    reasons = "; noted: ".join(filter(None, (_counts(stats.rejected), _counts(stats.noted))))
+    told = [_counts(stats.rejected), f"noted: {_counts(stats.noted)}" if stats.noted else ""]
+    if stats.cached_tokens:
+        told.append(f"prefix cache {stats.cached_tokens / stats.prompt_tokens:.0%}")
+    reasons = "; ".join(filter(None, told))
     seconds, how = ("", "reused") if one.seconds is None else (f"{one.seconds:.1f}", "run")
     return (one.step, f"{stats.rows_in:,}", f"{stats.rows_out:,}", f"{stats.rows_rejected:,}", seconds, how, reasons)
 

@@ -105,7 +105,8 @@ class Generation(Row):
     `seed` is the text asked about (of a pair its query, and the whole pair as JSON is in `pair`); `language` is the language
     the reply is asked for in; `engine` is the writer's name in the recipe. `reply` is null where the engine gave none; then
     `error` says why. `reasoning` is what a thinking model wrote before its reply. `attempt` is 2 where a first reply could not
-    be read and the request was made again. Tokens are counted by the engine and null where it does not count.
+    be read and the request was made again. Tokens are counted by the engine and null where it does not count; `cached_tokens`
+    are those of the prompt that were in its prefix cache.
     """
 
     request_id: str
@@ -126,6 +127,7 @@ class Generation(Row):
     output_tokens: int | None = None
     error: str | None = None
     attempt: int = 1
+    cached_tokens: int | None = None
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -147,6 +149,7 @@ class Generation(Row):
             ("output_tokens", pa.int64()),
             ("error", _TEXT),
             ("attempt", pa.int64()),
+            ("cached_tokens", pa.int64()),
         ]
     )
 

@@ -42,7 +42,8 @@ class StoreError(Exception):
 class Stats:
     """What became of a part, or of all parts.
 
-    Rows in and out, rejects by reason, what was noted of rows that go on, and tokens where a model was asked.
+    Rows in and out, rejects by reason, what was noted of rows that go on, and tokens where a model was asked;
+    `cached_tokens` are those of the prompts that were in the engine's prefix cache.
     """
 
     rows_in: int = 0
@@ -51,6 +52,7 @@ class Stats:
     prompt_tokens: int = 0
     output_tokens: int = 0
     noted: Mapping[str, int] = field(default_factory=dict)
+    cached_tokens: int = 0
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(
@@ -60,6 +62,7 @@ class Stats:
             self.prompt_tokens + other.prompt_tokens,
             self.output_tokens + other.output_tokens,
             Counter(self.noted) + Counter(other.noted),
+            self.cached_tokens + other.cached_tokens,
         )
 
     @property

@@ -42,7 +42,8 @@ class Request:
 class Reply:
     """What came back: the text as it was written, or the error that this request ran into.
 
-    `reasoning` is what a thinking model wrote before it, where the engine itself keeps the two apart.
+    `reasoning` is what a thinking model wrote before it, where the engine itself keeps the two apart. `cached_tokens` are
+    those of the prompt that the engine had in its prefix cache.
     """
 
     text: str | None
@@ -51,6 +52,7 @@ class Reply:
     output_tokens: int | None = None
     error: str | None = None
     reasoning: str | None = None
+    cached_tokens: int | None = None
 
 
 class Sampling(BaseModel):

@@ -282,12 +282,13 @@ def _completion(body: bytes) -> Reply:
     choice = completion["choices"][0]
     usage = completion.get("usage") or {}
     counted = choice.get("finish_reason"), usage.get("prompt_tokens"), usage.get("completion_tokens")
-    message = choice["message"]
+    details = usage.get("prompt_tokens_details") or {}
+    cached, message = details.get("cached_tokens"), choice["message"]
     thought = message.get("reasoning") or message.get("reasoning_content")
     reasoning = _storable(thought) if isinstance(thought, str) else None
     if not (message["content"] or reasoning):
         return Reply(None, *counted, error="empty reply")
-    return Reply(_storable(message["content"] or ""), *counted, reasoning=reasoning)
+    return Reply(_storable(message["content"] or ""), *counted, reasoning=reasoning, cached_tokens=cached)
 
 
 def _storable(text: str) -> str:

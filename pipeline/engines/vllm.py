@@ -164,8 +164,17 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
         preprocess_map_kwargs=light,
         postprocess_map_kwargs=light,
     )
+    _tell(processor)
     replied: Dataset = processor(tokenized).map_batches(_restored, batch_size=None, batch_format="pyarrow", **light)
     return replied
+
+
+def _tell(processor: Any) -> None:
+    """Have its engine stage hand on what vLLM says of a request."""
+    from pipeline.engines.vllm_stage import TellingEngine
+
+    name = "vLLMEngineStage"
+    processor.stages[name] = processor.get_stage_by_name(name).model_copy(update={"fn": TellingEngine})
 
 
 def engine_arguments(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
@@ -252,13 +261,15 @@ def _replied(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
 
     def postprocess(row: dict[str, Any]) -> dict[str, Any]:
         read, written = int(row["num_input_tokens"]), int(row["num_generated_tokens"])
-        # ray.data.llm does not hand on the finish reason; a reply as long as a limit was cut by it.
+        said = row.get("metrics") or {}
+        # Where vLLM's own reason is not handed on: a reply as long as a limit was cut by it.
         reason = "length" if written >= most_written or read + written >= most_in_all else "stop"
         return {
             "row": row["row"],
             "origin": row["origin"],
             "text": row["generated_text"],
-            "finish_reason": reason,
+            "finish_reason": said.get("finish_reason") or reason,
+            "cached_tokens": said.get("cached_tokens"),
             "prompt_tokens": read,
             "output_tokens": written,
         }
@@ -282,6 +293,7 @@ _ANSWERED = pa.schema(
         ("finish_reason", pa.string()),
         ("prompt_tokens", pa.int64()),
         ("output_tokens", pa.int64()),
+        ("cached_tokens", pa.int64()),
         ("error", pa.string()),
     ]
 )

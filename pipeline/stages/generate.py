@@ -75,6 +75,7 @@ class Asked:
             reply.output_tokens,
             reply.error,
             row.attempt,
+            reply.cached_tokens,
         )
 
 
