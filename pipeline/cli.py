@@ -108,6 +108,21 @@ def pilot(
             typer.echo(line)
 
 
+@app.command(epilog="Example: pairmill yields configs/multilingual.yaml")
+def yields(config: ConfigPath, changes: Changes = []) -> None:  # noqa: B006 - typer's way
+    """What became of the requests of a finished build, by task and language."""
+    with _mistakes():
+        from pipeline import pilot
+        from pipeline.config import ConfigError
+
+        loaded, steps = _load(config, changes)
+        folder = _build_folder(loaded)
+        if missing := [step.name for step in steps if not step.artifact(folder).is_committed]:
+            raise ConfigError(f"{folder}: {missing[0]} is not made yet; `pairmill run` the same config first")
+        for line in pilot.told_yields(pilot.yields(steps, folder)):
+            typer.echo(line)
+
+
 @app.command(epilog="Example: pairmill languages sr-Latn zh-Hant")
 def languages(
     tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG]...", help="Some of them, or any others.")] = None,

@@ -128,14 +128,14 @@ def _all(yields: Sequence[Yield]) -> Yield:
 
 
 def yields(steps: Sequence[Step], build: Path) -> list[Yield]:
-    """The yields of a pilot that was run, by task and language of the seed."""
+    """The yields of a pilot or a build that was run, by task and language of the seed."""
     asked: Counter[_Key] = Counter()
     planned: Counter[_Key] = Counter()
     for step in steps:
         if isinstance(step.stage, ParseQuery | ParsePositive | ParseWrittenPair):
             for root, samples in _roots(step, 1):
                 _count(asked, step.stage.task, root, samples, build)
-                for given in root.inputs["input"]:
+                for given in _meant(root):
                     _count(planned, step.stage.task, given, samples, build)
     pairs: Counter[_Key] = Counter()
     for step in _finals(steps):
@@ -147,15 +147,29 @@ _Key: TypeAlias = tuple[Task, str]
 
 
 def _roots(step: Step, samples: int) -> Iterator[tuple[Step, int]]:
-    """The pilot's samples that a step's rows come from, each with how often it asks about one of their seeds."""
-    if step.name.startswith(PREFIX):
-        yield step, samples
-        return
+    """The steps whose rows were asked about first, on the way to this step's rows, each with how often one of them was."""
+    main = _main(step)
     if isinstance(step.stage, Generate):
         samples *= step.stage.samples
-    main = step.inputs[step.stage.over] if isinstance(step.stage, MappedStage) else tuple(step.above())
+        if not any(map(_is_written, main)):
+            yield from ((given, samples) for given in main)
+            return
     for given in main:
         yield from _roots(given, samples)
+
+
+def _main(step: Step) -> tuple[Step, ...]:
+    return step.inputs[step.stage.over] if isinstance(step.stage, MappedStage) else tuple(step.above())
+
+
+def _is_written(step: Step) -> bool:
+    """Whether a model was asked on the way to its rows."""
+    return isinstance(step.stage, Generate) or any(map(_is_written, _main(step)))
+
+
+def _meant(root: Step) -> tuple[Step, ...]:
+    """What the whole asks about in the place of a pilot's sample."""
+    return root.inputs["input"] if root.name.startswith(PREFIX) else (root,)
 
 
 def _count(into: Counter[_Key], task: Task, step: Step, samples: int, build: Path) -> None:
@@ -214,7 +228,7 @@ def askings(steps: Sequence[Step], build: Path, runtime: Callable[[str], Runtime
         if isinstance(step.stage, Generate):
             roots = {root.name: root for root, _ in _roots(step, 1)}.values()
             used = sum(root.artifact(build).stats().rows_out for root in roots)
-            meant = sum(given.artifact(build).stats().rows_out for root in roots for given in root.inputs["input"])
+            meant = sum(given.artifact(build).stats().rows_out for root in roots for given in _meant(root))
             scale, stats = meant / used if used else 0.0, step.artifact(build).stats()
             yield Asking(step.name, stats, scale, *_hours(step, stats, scale, runtime))
 
@@ -260,6 +274,16 @@ def told(
     yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], names=1)
     for name in uncalibrated:
         yield f"\n{name} had too few pairs to measure its threshold on and rejected them; a larger -n says what it keeps."
+
+
+def told_yields(found: Sequence[Yield]) -> Iterator[str]:
+    """The yields of a build by task and language."""
+    rows: list[tuple[str, ...]] = [("task", "language", "asked", "pairs", "yield", "95 %")]
+    for task in dict.fromkeys(one.task for one in found):
+        of_task = [one for one in found if one.task == task]
+        largest = sorted(of_task, key=lambda one: (-one.asked, str(one.language)))
+        rows += [_line(one, "", "")[:6] for one in (_all(of_task), *largest)]
+    yield from _aligned(rows, names=2)
 
 
 def _line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:
