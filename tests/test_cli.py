@@ -65,7 +65,7 @@ def test_the_version_is_the_packages() -> None:
     assert lines(call("--version")) == [f"pairmill {__version__}"]
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "pilot", "languages", "show", "status"])
+@pytest.mark.parametrize("command", ["plan", "run", "pilot", "yields", "languages", "show", "status"])
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert command in call("--help").stdout
     said = call(command, "--help")
@@ -358,3 +358,15 @@ def test_a_pilot_on_a_real_ray_costs_a_second_run_nothing_and_leaves_what_stands
 
     states = {line["step"]: line["state"] for line in json.loads(call("plan", path, "--json").stdout)}
     assert states == {"corpus": "reuse", "passages": "reuse", "queries": "run", "pairs": "run", "clean": "run"}
+
+
+def test_yields_tells_what_became_of_a_finished_builds_requests(small: Path) -> None:
+    assert "clean is not made yet; `pairmill run` the same config first" in refused(2, "yields", small)
+    loaded = load(small)
+    steps = planned(loaded, small)
+    make(steps["clean"], loaded, small.parent / "outputs" / "small")
+    kept = steps["clean"].artifact(small.parent / "outputs" / "small").stats().rows_out
+    head, whole, *by_language = lines(call("yields", small))
+    assert head.split() == ["task", "language", "asked", "pairs", "yield", "95", "%"]
+    assert whole.split()[:4] == ["retrieval", "all", "6", str(kept)]
+    assert {line.split()[0] for line in by_language} == set(TEXTS)
