@@ -28,6 +28,7 @@ FIRST = pair(
     label=4.0,
     written_negatives=["the bridge still stands"],
 )
+OTHER = "The bridge was built in 1868 from iron and stone. A storm broke its southern arch twelve years later."
 KEYS: dict[type[Revise], str] = {
     ParseRewrite: "query",
     ParseContrast: "contrast",
@@ -96,23 +97,29 @@ def test_every_reply_about_a_pair_gives_one_pair_or_one_reject(parser: type[Revi
     else:
         assert isinstance(row, Pair)
         assert (row.positive, row.positive_id, row.seed_id) == (about.positive, about.positive_id, about.seed_id)
-    assert notes in ([], [Note("no_contrast")])
+    assert all(isinstance(note, Note) for note in notes)
 
 
 @every_parser
 @pytest.mark.parametrize(
     ("reply", "reason"), [(None, "no_reply"), ("I cannot.", "not_json"), ('{"other": "x"}', "wrong_shape")]
 )
-def test_a_pair_whose_reply_cannot_be_read_is_rejected(parser: type[Revise], reply: str | None, reason: str) -> None:
+def test_a_reply_that_cannot_be_read_costs_a_rewrite_and_no_pair_that_was_there_before(
+    parser: type[Revise], reply: str | None, reason: str
+) -> None:
     request = asked_about(FIRST, "query", reply)
-    (row,) = parser(input="replies").rows(request)
-    assert isinstance(row, Reject)
-    assert (row.rejected_id, row.reason) == (request.request_id, reason)
+    made = list(parser(input="replies").rows(request))
+    if parser is ParseRewrite:
+        (row,) = made
+        assert isinstance(row, Reject)
+        assert (row.rejected_id, row.reason) == (request.request_id, reason)
+    else:
+        assert made == [Note(reason), FIRST]
 
 
 @every_parser
 def test_a_mended_reply_about_a_pair_is_noted(parser: type[Revise]) -> None:
-    request = asked_about(FIRST, "query", f"{{{KEYS[parser]}: 'words that nobody wrote before',}}")
+    request = asked_about(FIRST, "query", f"{{{KEYS[parser]}: '{OTHER}',}}")
     noted, row = parser(input="replies").rows(request)
     assert noted == Note("repaired")
     assert isinstance(row, Pair)
@@ -141,8 +148,8 @@ def test_a_query_rewritten_in_another_language_says_so() -> None:
 
 
 def test_a_contrast_is_one_more_written_negative_of_the_same_pair() -> None:
-    row = revised(ParseContrast, "the bridge broke the storm")
-    assert row == replace(FIRST, written_negatives=("the bridge still stands", "the bridge broke the storm"))
+    row = revised(ParseContrast, OTHER)
+    assert row == replace(FIRST, written_negatives=("the bridge still stands", OTHER))
 
 
 @pytest.mark.parametrize(
@@ -168,8 +175,10 @@ def test_a_positive_that_comes_back_as_its_query_scores_near_one_and_another_sen
 @given(texts, texts)
 def test_how_near_a_translation_comes_back_lies_between_none_and_one(query: str, text: str) -> None:
     about = pair(query=query)
-    for row in made(ParseBackTranslation, text, about):
-        assert isinstance(row, Reject) or (isinstance(row, Pair) and 0 <= row.scores["back_translation"] <= 1)
+    *notes, row = made(ParseBackTranslation, text, about)
+    assert isinstance(row, Pair)
+    assert bool(notes) != ("back_translation" in row.scores)
+    assert 0 <= row.scores.get("back_translation", 0) <= 1
 
 
 def test_what_was_translated_back_is_kept_as_a_facet_beside_what_is_known_of_the_pair() -> None:
@@ -191,5 +200,20 @@ def test_an_instruction_under_which_the_positive_is_wrong_is_a_facet_in_one_line
     assert replace(row, facets=FIRST.facets) == FIRST
 
 
-def test_the_same_instruction_again_is_rejected() -> None:
-    assert reason(ParseCounterInstruction, "find the PASSAGE.") == "same_instruction"
+def test_the_same_instruction_again_is_none_and_the_pair_goes_on_without() -> None:
+    assert made(ParseCounterInstruction, "find the PASSAGE.") == [Note("same_instruction"), FIRST]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The right moment to cut back a hydrangea is the end of winter.",
+        "Der Sturm brach den Bogen der Brücke.",
+        "iron and stone",
+    ],
+)
+def test_a_text_that_hardly_shares_the_words_of_the_positive_is_no_contrast(text: str) -> None:
+    about = replace(FIRST, positive="A storm broke the northern arch of the iron bridge.", written_negatives=[])
+    assert made(ParseContrast, text, about) == [Note("no_contrast"), about]
+    near = "A storm did not break the northern arch of the iron bridge."
+    assert revised(ParseContrast, near, about).written_negatives == (near,)
