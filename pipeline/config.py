@@ -183,7 +183,7 @@ def load(path: Path, changes: Sequence[str] = ()) -> Config:
         raw = yaml.load(path.read_text("utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
     except OSError as cause:
         raise ConfigError(f"{path}: cannot be read ({cause.strerror})") from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+    except (yaml.YAMLError, ValueError) as cause:  # also what is no UTF-8, and 2024-13-01, which YAML takes for a date
         raise ConfigError(f"{path}: is no YAML: {cause}") from cause
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: needs the keys recipe and, if you like, runtime")
@@ -227,7 +227,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
         at = _child(at, key, ".".join(keys[: depth + 1]))
     try:
         value = yaml.load(text, _OnceLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):  # 2024-13-01 is no date after all
         value = text
     _child(at, keys[-1], path, value)
 

@@ -31,7 +31,11 @@ def drawn(weights: Mapping[str, float], *key: object, nth: int = 0, of: int = 1)
 def _as_weights(given: Any) -> Any:
     if isinstance(given, str):
         return {given: 1.0}
-    return dict.fromkeys(given, 1.0) if isinstance(given, list | tuple) else given
+    if isinstance(given, list | tuple):
+        if wrong := [value for value in given if not isinstance(value, str)]:
+            raise ValueError(f"{wrong[0]!r} is no text; put it in quotes, as every value of a list must be")
+        return dict.fromkeys(given, 1.0)
+    return given
 
 
 Weight: TypeAlias = Annotated[FiniteFloat, Field(gt=0)]

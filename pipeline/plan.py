@@ -16,10 +16,11 @@ from pipeline.draws import OTHERS, untranslatable
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
-from pipeline.replies import CANDIDATES
+from pipeline.replies import CANDIDATES, REPLIES
 from pipeline.rows import Pair, Row
 from pipeline.stages.base import MappedStage, Stage
-from pipeline.stages.generate import LENGTH, Generate
+from pipeline.stages.generate import LENGTH, RESERVED, Generate, is_range
+from pipeline.stages.parse.base import Parse
 from pipeline.stages.parse.seeds import ParseChoices
 from pipeline.store import Artifact
 
@@ -91,6 +92,8 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
         _check_asking(name, stage, prompts[stage.prompt], given["input"], stage.facet_names(facets, prompts))
     if isinstance(stage, ParseChoices):
         _check_choices(name, stage, prompts[stage.prompt], inputs["input"])
+    if isinstance(stage, Parse):
+        _check_parsing(name, stage, inputs["input"])
     identities = {key: _engine_identity(engine, content) for key, engine in engines.items()}
     identity = {
         "stage": stage_kind(stage),
@@ -194,6 +197,41 @@ def _check_choices(name: str, stage: ParseChoices, prompt: Prompt, asked: Sequen
         if isinstance(step.stage, Generate) and step.stage.prompt != stage.prompt:
             raise ConfigError(
                 f"steps.{name}.prompt: is {stage.prompt}, but {step.name} asked with {step.stage.prompt}; name the same"
+            )
+
+    if taken := sorted(prompt.choices.keys() & (RESERVED - {LENGTH, CANDIDATES})):
+        raise ConfigError(
+            f"steps.{name}.prompt: {prompt.name} chooses {taken[0]!r}, which every prompt may use of the seed; give the choice "
+            "another name"
+        )
+    if LENGTH in prompt.choices and (wrong := [one for one in prompt.choices[LENGTH] if not is_range(one)]):
+        raise ConfigError(
+            f"steps.{name}.prompt: {prompt.name} chooses a length, and {wrong[0]!r} is no range of words such as 5-10; write "
+            "ranges, or give the choice another name"
+        )
+
+
+def _check_parsing(name: str, stage: Parse, asked: Sequence[Step]) -> None:
+    """Refuse a parser of other replies than were asked for, before any is paid for."""
+    for step in asked:
+        if not isinstance(step.stage, Generate):
+            continue
+        where, prompt = f"steps.{name}.input: {step.name}", step.prompts[step.stage.prompt]
+        is_of_pairs = all(issubclass(given.row_type, Pair) for given in step.inputs["input"])
+        if stage.reply_type in REPLIES.values() and (prompt.choices or prompt.shape() is not stage.reply_type):
+            raise ConfigError(
+                f"{where} asks for replies of the shape {prompt.reply!r}, which {stage_kind(stage)} cannot read; name the parser "
+                "of that shape, or another prompt there"
+            )
+        if stage.of_pairs not in (None, is_of_pairs):
+            raise ConfigError(
+                f"{where} asks about {'pairs' if is_of_pairs else 'texts'}, and {stage_kind(stage)} is for replies about "
+                f"{'pairs (name a step that gives pairs as its input)' if stage.of_pairs else 'texts'}"
+            )
+        if stage.keeps_ids and step.stage.samples > 1:
+            raise ConfigError(
+                f"{where} has samples: {step.stage.samples}, and {stage_kind(stage)} would give each pair as often under one id; "
+                "leave samples out there, and ask in several steps for several texts"
             )
 
 

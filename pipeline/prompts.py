@@ -210,7 +210,7 @@ def parse(source: str, name: str, where: str, folder: Path = Path()) -> Prompt:
         )
     if taken := sorted(front.choices.keys() & set(front.variables)):
         raise PromptError(f"{where}: choices.{taken[0]}: is among the variables too; a name stands for one thing")
-    if wrong := [choice for choice in front.choices if not choice.isidentifier() or hasattr(WrittenReply, choice)]:
+    if wrong := [choice for choice in front.choices if not _may_be_chosen(choice)]:
         raise PromptError(f"{where}: choices: {wrong[0]!r} is no name for a choice; take another word of small letters")
     _check_body(body, (*front.variables, *front.choices), where)
     examples = tuple(_pool(folder / front.examples)) if isinstance(front.examples, str) else front.examples
@@ -218,6 +218,11 @@ def parse(source: str, name: str, where: str, folder: Path = Path()) -> Prompt:
     _check_examples(prompt, where)
     _check_rendering(prompt, where)
     return prompt
+
+
+def _may_be_chosen(name: str) -> bool:
+    """Whether a choice may have this name: pydantic keeps those with an underscore before them to itself."""
+    return name.isidentifier() and not name.startswith("_") and not hasattr(WrittenReply, name)
 
 
 def _split(source: str, where: str) -> tuple[_Front, str]:
@@ -232,6 +237,8 @@ def _split(source: str, where: str) -> tuple[_Front, str]:
         first = cause.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise PromptError(f"{where}: {key}: {first['msg']}") from cause
+    except ValueError as cause:  # YAML takes 2024-13-01 for a date
+        raise PromptError(f"{where}: front matter: {cause}; put it in quotes if it is a text") from cause
 
 
 def _check_body(body: str, variables: Sequence[str], where: str) -> None:
@@ -258,6 +265,14 @@ def _check_examples(prompt: Prompt, where: str) -> None:
     for number, example in enumerate(prompt.examples, start=1):
         if missing := [name for name in (*prompt.variables, "reply") if name not in example]:
             raise PromptError(f"{where}: example {number} lacks {missing[0]}")
+        if CANDIDATES in example and not isinstance(example[CANDIDATES], list):
+            raise PromptError(f"{where}: example {number}: candidates: give a list of texts")
+        try:
+            digest(dict(example))
+        except (TypeError, ValueError) as cause:  # YAML takes 2024-01-01 for a date
+            raise PromptError(
+                f"{where}: example {number}: holds what is no text; put it in quotes ({cause})"
+            ) from cause
         try:
             shape = prompt.shape(len(example.get(CANDIDATES, ())))
             shape.model_validate(example["reply"])

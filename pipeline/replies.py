@@ -149,6 +149,9 @@ class Read:
 _OBJECT = regex.compile(r"\{.*\}", regex.DOTALL)
 _LONGEST_MENDED = 8_000
 _SEVERAL = regex.compile(r"\}[^{}]*\{")
+# Brackets that a model opened without end, and what json_repair takes for impossible: a fence after a curly quote, say. One
+# reply that cannot be mended is not to stop a build, and to stop it again at every resume.
+_WHAT_MENDING_MAY_RAISE = (ValueError, RecursionError, AssertionError, LookupError, TypeError, AttributeError)
 _THINKING = regex.compile(r"\A\s*(?:<think>(.*?)(?:</think>|\Z)|(?![\s{\[`])(.*?)</think>)", regex.DOTALL)
 
 
@@ -182,7 +185,7 @@ def _repaired(shape: type[WrittenReply], text: str) -> WrittenReply:
         raise UnreadableError("not_json")
     try:
         return shape.model_validate(json_repair.loads(text))
-    except (ValueError, RecursionError) as error:  # brackets that a model opened without end
+    except _WHAT_MENDING_MAY_RAISE as error:
         raise UnreadableError("not_json") from error
 
 
@@ -203,6 +206,6 @@ def _without_titles(value: Any) -> Any:
         return {
             key: _without_titles(item)
             for key, item in value.items()
-            if key != "description" and not (key == "title" and isinstance(item, str))
+            if not (key in {"title", "description"} and isinstance(item, str))  # else it is a property of that name
         }
     return [_without_titles(item) for item in value] if isinstance(value, list) else value

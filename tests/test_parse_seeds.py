@@ -97,6 +97,17 @@ def test_an_engines_error_is_the_reason_of_a_choice_that_was_not_made() -> None:
     assert row == Reject("r0", "engine_error", "connection reset")
 
 
+def test_what_two_samples_of_a_seed_chose_alike_is_one_seed() -> None:
+    same, other = (
+        '{"persona": "2", "kind": "keywords", "level": "phd"}',
+        '{"persona": "1", "kind": "keywords", "level": "phd"}',
+    )
+    rows = made([reply(same), reply(same, request_id="r1"), reply(other), reply(same, seed_id="s1")])
+    assert [type(row) for row in rows] == [Seed, Reject, Seed, Seed]
+    assert isinstance(rows[1], Reject)
+    assert (rows[1].rejected_id, rows[1].reason) == ("r1", "chosen_before")
+
+
 def test_a_choice_that_was_nearly_json_is_noted() -> None:
     noted, row = made([reply("{persona: '1', kind: 'keywords', level: 'phd'}")])
     assert noted == Note("repaired")

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,54 @@ def with_steps(**steps: dict[str, Any]) -> Config:
 def test_a_step_that_cannot_run_is_told_before_anything_does(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         planned(with_steps(new=fields, later={"kind": "chunk", "input": "corpus"}))
+
+
+PAIRS_ASKED = {"kind": "generate", "input": "retrieval", "prompt": "rewrite_query", "engine": "writer"}
+COUNTERS = {**PAIRS_ASKED, "prompt": "counter_instruction"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "parser", "says"),
+    [
+        (PAIRS_ASKED, "parse_label", r"asks for replies of the shape 'query', which parse_label cannot read"),
+        (PAIRS_ASKED, "parse_query", r"asks about pairs, and parse_query is for replies about texts"),
+        (
+            {**PAIRS_ASKED, "input": "passages", "prompt": "write_query", "facets": {"style": ["a question"]}},
+            "parse_rewrite",
+            r"asks about texts, and parse_rewrite is for replies about pairs",
+        ),
+        (
+            {**COUNTERS, "samples": 2},
+            "parse_counter_instruction",
+            r"has samples: 2, and parse_counter_instruction would",
+        ),
+    ],
+)
+def test_a_parser_of_other_replies_than_were_asked_for_is_refused(asked: Any, parser: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"steps\.parsed\.input: asked {says}"):
+        planned(with_steps(asked=asked, parsed={"kind": parser, "input": "asked"}))
+
+
+def test_a_parser_of_what_was_asked_for_is_taken() -> None:
+    assert planned(with_steps(asked=PAIRS_ASKED | {"samples": 2}, parsed={"kind": "parse_rewrite", "input": "asked"}))
+    assert planned(with_steps(asked=COUNTERS, parsed={"kind": "parse_counter_instruction", "input": "asked"}))
+
+
+@pytest.mark.parametrize(
+    ("choices", "says"),
+    [
+        ("{language: [en, de]}", "chooses 'language', which every prompt may use"),
+        ("{length: [short, long]}", "chooses a length, and 'short' is no range of words"),
+        ("{length: [5-10, 11-20]}", None),
+    ],
+)
+def test_what_is_chosen_can_be_used_by_a_later_prompt(tmp_path: Path, choices: str, says: str | None) -> None:
+    front = f"description: d\nreply: choice\nvariables: [text]\nchoices: {choices}"
+    (tmp_path / "choose.md.j2").write_text(f"---\n{front}\n---\n{{% block user %}}{{{{ text }}}}{{% endblock %}}\n")
+    asked = {"kind": "generate", "input": "passages", "prompt": "choose", "engine": "writer"}
+    config = with_steps(asked=asked, views={"kind": "parse_choices", "input": "asked", "prompt": "choose"})
+    with pytest.raises(ConfigError, match=says) if says else nullcontext():
+        planned(config, folders=(tmp_path, ROOT / "prompts"))
 
 
 TRANSLATE = {"kind": "generate", "input": "sentences", "prompt": "translate", "engine": "writer"}
@@ -363,7 +412,7 @@ def small_build(tmp_path: Path) -> tuple[Path, Path]:
         ),
         (("steps.queries.samples=4", "steps.queries.retry=false"), {"queries": "retry: True → False, samples: 1 → 4"}),
         (
-            ("steps.queries.prompt=paraphrase",),
+            ("steps.queries.prompt=paraphrase", "steps.pairs.kind=parse_paraphrase"),
             {"queries": "prompt paraphrase changed, prompt write_query changed"},
         ),
         (("steps.corpus.language=en",), {"corpus": "language: 'auto' → 'en'", "passages": "corpus changed"}),

@@ -364,6 +364,7 @@ def test_an_example_that_chooses_a_candidate_that_is_not_there_is_refused(number
         ("reply: choice\nvariables: [text, kind]\nchoices: {kind: [a]}", r"choices\.kind: is among the variables too"),
         ("reply: choice\nvariables: [text]\nchoices: {texts: [a]}", "'texts' is no name for a choice"),
         ("reply: choice\nvariables: [text]\nchoices: {'a b': [a]}", "'a b' is no name for a choice"),
+        ("reply: choice\nvariables: [text]\nchoices: {_kind: [a]}", "'_kind' is no name for a choice"),
         ("reply: choice\nvariables: [text]\nchoices: {kind: []}", r"choices\.kind"),
         ("reply: choice\nvariables: [text]\nchoices: {kind: others}", r"choices\.kind"),
     ],
@@ -371,6 +372,21 @@ def test_an_example_that_chooses_a_candidate_that_is_not_there_is_refused(number
 def test_a_prompt_whose_choices_cannot_be_made_is_refused(front: str, says: str) -> None:
     with pytest.raises(PromptError, match=says):
         prompt(f"description: d\n{front}", "{% block user %}{{ text }}{% endblock %}")
+
+
+@pytest.mark.parametrize(
+    ("example", "says"),
+    [
+        ("{text: 2024-01-01, reply: {query: a}}", "example 1: holds what is no text"),
+        ("{text: .nan, reply: {query: a}}", "example 1: holds what is no text"),
+        ("{text: 2024-13-01, reply: {query: a}}", "front matter: .*put it in quotes"),
+        ("{text: a, candidates: 3, reply: {query: a}}", "example 1: candidates: give a list"),
+    ],
+)
+def test_an_example_that_yaml_takes_for_something_else_than_a_text_is_refused(example: str, says: str) -> None:
+    front = f"description: d\nreply: query\nvariables: [text]\nexamples: [{example}]"
+    with pytest.raises(PromptError, match=says):
+        prompt(front, "{% block user %}{{ text }}{% endblock %}")
 
 
 def test_choices_count_and_so_does_the_order_in_which_they_are_written() -> None:

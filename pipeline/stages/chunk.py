@@ -71,6 +71,7 @@ class Sentences(RowStage):
     as input: overlapping passages give the sentences that they share twice, and cut others at their ends.
     """
 
+    version: ClassVar[int] = 2
     kind: Literal["sentences"] = "sentences"
     fans_out: ClassVar[bool] = True
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage)}

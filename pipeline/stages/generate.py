@@ -28,13 +28,20 @@ PAIR_VARIABLES = ("query", "positive", "instruction", "query_language", "positiv
 
 LENGTH = "length"
 
+RESERVED = frozenset({*SEED_VARIABLES, *PAIR_VARIABLES, LENGTH, CANDIDATES})
+"""Names that no facet of a user's may have."""
+
 
 def _ranges(given: dict[str, float]) -> dict[str, float]:
-    for text in given:
-        low, dash, high = text.partition("-")
-        if not (dash and low.isdigit() and high.isdigit() and 0 < int(low) <= int(high)):
-            raise ValueError(f"{text!r} is no range of words such as 5-10")
+    if wrong := [text for text in given if not is_range(text)]:
+        raise ValueError(f"{wrong[0]!r} is no range of words such as 5-10")
     return given
+
+
+def is_range(text: str) -> bool:
+    """Whether a text is a range of numbers from 1 on: 5-10."""
+    low, _, high = text.partition("-")
+    return low.isdecimal() and high.isdecimal() and 0 < int(low) <= int(high)
 
 
 Lengths = Annotated[Weights, AfterValidator(_ranges)]
@@ -108,7 +115,7 @@ class Generate(MappedStage):
     @field_validator("facets")
     @classmethod
     def _own_names(cls, given: dict[str, Weights]) -> dict[str, Weights]:
-        if taken := [name for name in given if name in (*SEED_VARIABLES, *PAIR_VARIABLES, LENGTH, CANDIDATES)]:
+        if taken := [name for name in given if name in RESERVED]:
             raise ValueError(f"{taken[0]!r} is what every prompt may use of the seed; give the facet another name")
         return given
 

@@ -29,6 +29,7 @@ class ReadPairs(Reader):
     first, then `language` or `lang`, then what each text is surely in.
     """
 
+    version: ClassVar[int] = 2
     kind: Literal["read_pairs"] = "read_pairs"
     row_type: ClassVar[type[Row]] = Pair
 

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import FiniteFloat, model_validator
 
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
@@ -14,8 +14,8 @@ class Score(Check):
 
     kind: Literal["score"] = "score"
     name: str
-    at_least: float | None = None
-    at_most: float | None = None
+    at_least: FiniteFloat | None = None
+    at_most: FiniteFloat | None = None
 
     @model_validator(mode="after")
     def _bounds_something(self) -> "Score":
@@ -44,7 +44,7 @@ class Label(Check):
     """
 
     kind: Literal["label"] = "label"
-    at_least: float = 4
+    at_least: FiniteFloat = 4
 
     def open(self, context: Context) -> Judge:  # noqa: ARG002
         return self._fault

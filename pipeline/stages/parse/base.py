@@ -18,6 +18,10 @@ class Parse(RowStage):
     version: ClassVar[int] = 2
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Generation,)}
     reply_type: ClassVar[type[WrittenReply]]
+    of_pairs: ClassVar[bool | None] = None
+    """Whether the model was asked about pairs; None where that is the same to it."""
+    keeps_ids: ClassVar[bool] = False
+    """Whether its rows have the ids of what was asked about, so that two replies about one would be two rows of one id."""
 
     input: Inputs
 

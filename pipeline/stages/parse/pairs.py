@@ -26,6 +26,7 @@ class ParseQuery(Parse):
     kind: Literal["parse_query"] = "parse_query"
     row_type: ClassVar[type[Row]] = Pair
     task: ClassVar[Task] = "retrieval"
+    of_pairs: ClassVar[bool | None] = False
     reply_type: ClassVar[type[WrittenReply]] = QueryReply
     instruction: str = "Given a web search query, retrieve relevant passages that answer the query"
 
@@ -74,7 +75,7 @@ class ParseParaphrase(ParsePositive):
     def pair(self, row: Generation, positive: str, written_negatives: tuple[str, ...], language: str) -> Pair:
         pair = super().pair(row, positive, written_negatives, language)
         degree = row.facets.get(DEGREE, "")
-        return replace(pair, label=float(degree)) if degree.isdigit() else pair
+        return replace(pair, label=float(degree)) if degree.isdecimal() else pair
 
 
 class ParseTranslation(ParsePositive):

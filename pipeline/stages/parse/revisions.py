@@ -24,6 +24,8 @@ class Revise(Parse):
 
     version: ClassVar[int] = 3
     row_type: ClassVar[type[Row]] = Pair
+    of_pairs: ClassVar[bool | None] = True
+    keeps_ids: ClassVar[bool] = True
     adds: ClassVar[bool] = True
 
     def rows(self, row: Row) -> Iterator[Made]:
@@ -47,6 +49,7 @@ class ParseRewrite(Revise):
 
     kind: Literal["parse_rewrite"] = "parse_rewrite"
     adds: ClassVar[bool] = False
+    keeps_ids: ClassVar[bool] = False
     reply_type: ClassVar[type[WrittenReply]] = QueryReply
 
     def revised(self, pair: Pair, row: Generation, text: str) -> Iterator[Made]:

@@ -12,7 +12,10 @@ from pipeline.stages.parse.base import Parse, rejected, reply_of
 
 
 class ParseChoices(ActorStage):
-    """The seeds again, with what the reply chose as facets. `prompt` is the one that asked, and says what could be chosen."""
+    """The seeds again, with what the reply chose as facets. `prompt` is the one that asked, and says what could be chosen.
+
+    Where several samples of a seed chose the same, the first of them counts, and the others are rejects (`chosen_before`).
+    """
 
     kind: Literal["parse_choices"] = "parse_choices"
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Generation,)}
@@ -31,9 +34,14 @@ class ParseChoices(ActorStage):
         prompt = context.prompts[self.prompt]
 
         def parsed(rows: Sequence[Row]) -> Iterator[Made]:
+            known: set[str] = set()
             for row in rows:
                 assert isinstance(row, Generation)
-                yield from _chosen(row, prompt)
+                for made in _chosen(row, prompt):
+                    if isinstance(made, Seed) and _is_known(made, known):
+                        yield rejected(row, "chosen_before", row.reply or "")
+                    else:
+                        yield made
 
         return parsed
 
@@ -52,6 +60,15 @@ def _chosen(row: Generation, prompt: Prompt) -> Iterator[Made]:
     for (name, values), chosen in zip(prompt.choices.items(), reply.reply.texts, strict=True):
         facets[name] = row.candidates[int(chosen) - 1] if values == CANDIDATES else chosen
     yield Seed(row.seed_id, row.doc_id, row.seed, row.title, row.seed_language, facets)
+
+
+def _is_known(seed: Seed, known: set[str]) -> bool:
+    """Whether the same was chosen about this seed before; the samples of one seed come in one batch."""
+    key = digest(seed.seed_id, seed.facets)
+    if key in known:
+        return True
+    known.add(key)
+    return False
 
 
 class ParseTopics(Parse):
