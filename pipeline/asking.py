@@ -7,6 +7,7 @@ a piece settles is not asked again, whenever and however often a build is killed
 import json
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -113,30 +114,35 @@ def assemble(job: Job, number: int) -> Stats:
     stage, prompt = _asking(job)
     given = job.rows(number)
     wanted = stage.request_ids(given, prompt, _identities(job))
-    replies = _best_replies(job, number)
+    replies, tokens = _best_replies(job, number)
     if missing := sum(request_id not in replies for request_id in wanted):
         raise EngineError(
             f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them"
         )
     made = to_table(Generation, (replies[request_id] for request_id in wanted))
     _check_errors(job, number, made)
-    tokens = _total(made, "prompt_tokens"), _total(made, "output_tokens")
     again = sum(attempt > 1 for attempt in made.column("attempt").to_pylist())
     noted = {"asked_again": again} if again else {}
-    stats = Stats(len(given), len(wanted), {}, *tokens, noted, _total(made, "cached_tokens"))
+    stats = replace(tokens, rows_in=len(given), rows_out=len(wanted), noted=noted)
     job.artifact.write_part(number, made, [], stats)
     job.artifact.drop_pieces(number)
     return stats
 
 
-def _best_replies(job: Job, number: int) -> dict[str, Generation]:
-    """The last reply to each request, and an error only where there is no reply."""
+def _best_replies(job: Job, number: int) -> tuple[dict[str, Generation], Stats]:
+    """The last reply to each request, and an error only where there is no reply; and the tokens of all that was asked."""
     replies: dict[str, Generation] = {}
+    tokens = Stats()
     for table in job.artifact.piece_tables(number):
+        tokens += Stats(
+            prompt_tokens=_total(table, "prompt_tokens"),
+            output_tokens=_total(table, "output_tokens"),
+            cached_tokens=_total(table, "cached_tokens"),
+        )
         for row in from_table(Generation, table):
             if row.request_id not in replies or _rank(row) > _rank(replies[row.request_id]):
                 replies[row.request_id] = row
-    return replies
+    return replies, tokens
 
 
 def _rank(row: Generation) -> tuple[bool, int]:

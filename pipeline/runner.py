@@ -112,7 +112,7 @@ class Build:
         return total
 
     def _generate(self, steps: list[Step], share: float) -> None:
-        """Answer steps, one engine after the other, each loaded once for all of them."""
+        """Answer steps, one engine after the other, each loaded once for all of them, and again only for unreadable replies."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
         so_far = {name: _committed(job) for name, job in jobs.items()}
@@ -123,37 +123,39 @@ class Build:
             if isinstance(self.config.recipe.engines[name], Vllm):
                 self._stream(name, asking_it, so_far)
             else:
-                self._ask(name, asking_it, so_far, share)
+                self._ask(name, asking_it, share)
         for step in steps:
             self._commit(step, self._parts(step, jobs[step.name], asking.assemble, share), began)
 
-    def _ask(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats], share: float) -> None:
+    def _ask(self, engine: str, jobs: dict[str, Job], share: float) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
         for name, job in jobs.items():
-            answered = so_far[name] if len(job.engines) > 1 else Stats()
+            committed = Stats()  # with several writers all lies in pieces until the last has answered
             window = job.engines[engine].runtime.replicas
             for stats in _each(lambda job, number: asking.generate_part(job, number, engine), job, share, window):
-                if stats:
-                    answered += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
-                under_way = 0 if stats else job.artifact.rows_in_pieces()
-                self.watcher.advanced(name, answered + Stats(under_way, under_way))
-            so_far[name] = answered
+                if stats and len(job.engines) == 1:
+                    committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
+                if stats is None or len(job.engines) == 1:
+                    under_way = 0 if stats else job.artifact.rows_in_pieces()
+                    self.watcher.advanced(name, committed + Stats(under_way, under_way))
 
     def _stream(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats]) -> None:
         """Send all unanswered requests of the jobs through one vLLM, and those whose reply cannot be read once more."""
-        unread = True
-        while unread:
-            unread = False
-            parts = [
-                {"job": name, "number": number}
-                for name, job in jobs.items()
-                for number in range(len(job.paths))
-                if not job.artifact.row_path(number).exists()
-            ]
-            for name, stats in answered(engine, jobs, parts):
-                unread = unread or bool(stats.noted["unread"])
+        parts = [
+            {"job": name, "number": number}
+            for name, job in jobs.items()
+            for number in range(len(job.paths))
+            if not job.artifact.row_path(number).exists()
+        ]
+        while parts:
+            unread = []
+            for part, stats in answered(engine, jobs, parts):
+                if stats.noted["unread"] and part not in unread:
+                    unread.append(part)
+                name = part["job"]
                 so_far[name] += stats
                 self.watcher.advanced(name, so_far[name])
+            parts = unread
 
     def _commit(self, step: Step, total: Stats, began: float) -> None:
         if isinstance(step.stage, MappedStage) and total.rows_in != self._job(step).over.count():

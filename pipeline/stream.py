@@ -19,8 +19,8 @@ class BudgetError(Exception):
     """A step that rejected more of its rows than it may."""
 
 
-def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[str, Stats]]:
-    """Answer what these parts of the jobs ask the engine of this name, and give each job's name with what was committed.
+def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Stats]]:
+    """Answer what these parts of the jobs ask the engine of this name, and give each part with what was committed of it.
 
     Raises the error of ours that a worker met, or EngineError.
     """
@@ -43,7 +43,8 @@ def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> It
         for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
             for row in batch.to_pylist():
                 tokens = row["prompt_tokens"], row["output_tokens"]
-                yield row["job"], Stats(row["rows"], row["rows"], {}, *tokens, noted={"unread": row["unread"]})
+                part = {"job": row["job"], "number": row["number"]}
+                yield part, Stats(row["rows"], row["rows"], {}, *tokens, noted={"unread": row["unread"]})
     except ray.exceptions.RayError as error:
         raise known_cause(error) or EngineError(_why(engine, error)) from error
 
@@ -65,6 +66,7 @@ class _Commit:
             committed.append(
                 {
                     "job": name,
+                    "number": int(number),
                     "rows": len(rows),
                     "prompt_tokens": stats.prompt_tokens,
                     "output_tokens": stats.output_tokens,

@@ -212,7 +212,7 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more_and_the_second_is_ke
     one = asking_of(queries, Scripted(script=(BAD, GOOD)))
     stats = asking.generate_part(one, 0, "writer")
     assert [(row.reply, row.attempt) for row in rows_of(one)] == [(GOOD, 2)] * 2
-    assert stats == Stats(2, 2, {}, 10, 4, noted={"asked_again": 2})
+    assert stats == Stats(2, 2, {}, 20, 8, noted={"asked_again": 2}), "the first tries were paid for too"
     assert sorted(ASKED) == sorted(2 * ids(asking.asked(one, 0)))
 
 

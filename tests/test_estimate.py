@@ -187,8 +187,16 @@ examples:
 ---
 {% block user %}{% for one in candidates %}{{ one }} {% endfor %}{{ text }}{% endblock %}
 """
+    steps = (
+        "steps={corpus: {kind: read_jsonl, path: quickstart/corpus}, passages: {kind: chunk, input: corpus}, "
+        "query_seeds: {kind: sample, input: passages, n: 1000}, "
+        "chosen: {kind: candidates, input: query_seeds, bank: corpus}, "
+        "queries: {kind: generate, input: chosen, prompt: write_query, engine: writer}}"
+    )
     few, many = (
-        with_prompt(tmp_path, text.replace("CANDIDATES", ", ".join(["a baker who rises early"] * count)))
+        with_prompt(
+            tmp_path, text.replace("CANDIDATES", ", ".join(["a baker who rises early"] * count)), steps, "runtime={}"
+        )
         for count in (1, 5)
     )
     assert few.output_tokens == many.output_tokens > 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.languages import expanded
-from pipeline.rows import Example, Pair, Passage, SearchedPair, Seed, from_table, to_table
+from pipeline.rows import Example, Made, Pair, Passage, Reject, SearchedPair, Seed, from_table, to_table
 from pipeline.stages.base import Context
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds, Positives
@@ -92,27 +92,48 @@ PAIRS = [
 ]
 
 
-def positives(pairs: list[Pair]) -> list[Passage]:
-    return [row for one in pairs for row in Positives(input="pairs").rows(one) if isinstance(row, Passage)]
+def positives(folder: Path, pairs: list[Pair]) -> list[Made]:
+    inputs = {"input": commit(folder / "of", Pair, pairs, part_rows=2)}
+    return list(Positives(input="pairs").table(Context(inputs, {}, {}, folder)))
 
 
-def test_the_positive_of_each_pair_is_a_passage_under_its_own_id() -> None:
+def test_the_positive_of_each_pair_is_a_passage_under_its_own_id(tmp_path: Path) -> None:
     german = pair(pair_id="g", positive="Über Bienen.", positive_id="g-positive", positive_language="de", doc_id="x")
-    (row,) = positives([german])
+    (row,) = positives(tmp_path, [german])
     assert row == Passage("g-positive", "x", "Über Bienen.", None, "de", 0, len("Über Bienen."))
 
 
-def test_one_pair_gives_one_passage_and_nothing_else() -> None:
-    rows = positives(PAIRS)
-    assert [row.passage_id for row in rows] == [one.positive_id for one in PAIRS]
+def test_each_pair_gives_a_passage_or_a_reject(tmp_path: Path) -> None:
+    rows = positives(tmp_path, PAIRS)
+    assert [row.passage_id for row in rows if isinstance(row, Passage)] == [one.positive_id for one in PAIRS]
     assert Positives(input="pairs").most_rows(4) == 4
+
+
+def test_a_label_that_many_texts_share_is_one_passage_of_its_language(tmp_path: Path) -> None:
+    labels = [
+        ("a", "Sports and games", "en"),
+        ("b", "Trade", "en"),
+        ("c", "sports  and GAMES.", "en"),
+        ("d", "Trade", "sw"),
+    ]
+    rows = positives(
+        tmp_path,
+        [
+            pair(pair_id=name, positive=text, positive_id=f"{name}-positive", positive_language=tag)
+            for name, text, tag in labels
+        ],
+    )
+    assert [row.row_id for row in rows if isinstance(row, Passage)] == ["a-positive", "b-positive", "d-positive"]
+    assert [row for row in rows if isinstance(row, Reject)] == [Reject("c", "duplicate", "sports  and GAMES.")]
 
 
 def test_written_passages_can_be_searched_as_a_corpus_and_lend_each_other_negatives(tmp_path: Path) -> None:
     step = Artifact(tmp_path / "search")
     inputs = {
         "pairs": commit(tmp_path / "pairs", Pair, PAIRS),
-        "corpus": commit(tmp_path / "c", Passage, positives(PAIRS)),
+        "corpus": commit(
+            tmp_path / "c", Passage, [row for row in positives(tmp_path, PAIRS) if isinstance(row, Passage)]
+        ),
     }
     search, context = Search(pairs="pairs", corpus="corpus"), Context(inputs, {}, {}, step.built)
     search.build(context)

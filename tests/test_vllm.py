@@ -74,6 +74,7 @@ def test_every_request_of_two_steps_gets_one_reply_of_the_shape_that_was_asked_f
         for reply in answered:
             assert list(json.loads(reply["reply"])) == [key]
             assert reply["prompt_tokens"] > 50
+            assert 0 <= reply["cached_tokens"] <= reply["prompt_tokens"]
             assert 0 < reply["output_tokens"] < 96
 
 
