@@ -70,6 +70,16 @@ def _tag(given: str, word: str) -> str:
     return given if given == word else language(given).tag
 
 
+def once(given: Any) -> Any:
+    """What is given by tag, if no two of the tags name one language: of two the first would be gone without a word."""
+    if isinstance(given, dict):
+        seen: dict[str, str] = {}
+        for tag in given:
+            if isinstance(tag, str) and (other := seen.setdefault(_tag(tag, OTHERS), tag)) != tag:
+                raise ValueError(f"{other} and {tag} name one language; give one of them")
+    return given
+
+
 Tag: TypeAlias = Annotated[str, AfterValidator(lambda tag: language(tag).tag)]
 """A BCP 47 tag, brought to its canonical form."""
 

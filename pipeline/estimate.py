@@ -209,6 +209,15 @@ def cells(one: Estimate) -> tuple[str, ...]:
     )
 
 
+def total_cells(estimates: Sequence[Estimate]) -> tuple[str, ...]:
+    """The sum under HEAD: at least so much where a step's is not known, and `?` where none's is."""
+    known, whole = cells(total(estimates)), cells(total(estimates, keep_unknown=True))
+    return tuple(
+        cell if all_known != "?" else "?" if cell == "-" else f"≥{cell}"
+        for cell, all_known in zip(known, whole, strict=True)
+    )
+
+
 def footer(lines: Sequence[tuple[str, Estimate]]) -> Iterator[str]:
     """What the figures of these steps rest on, a line a rule."""
     summed = total([one for _, one in lines])

@@ -34,6 +34,9 @@ _CHARACTERS_A_WORD = MappingProxyType(
 my 5.33. Traditional Chinese is taken to be as the simplified. Tibetan, in which that text was not at hand, is 4.07 in two
 sentences of ours; its words are syllables to ICU."""
 
+_NO_LANGUAGE = {"und", "mul", "mis", "zxx"}
+"""Codes of ISO 639 for what is not known, several, uncoded, or none."""
+
 _RIGHT_TO_LEFT = frozenset({"Adlm", "Arab", "Aran", "Hebr", "Mand", "Nkoo", "Rohg", "Samr", "Syrc", "Thaa", "Yezi"})
 
 
@@ -142,7 +145,9 @@ def _registered(tag: str) -> Language | None:
         found = _parsed(tag)
     except ValueError:
         return None
-    if not found.language or found.language == "und" or found.extlangs or not found.is_valid():
+    if not found.language or found.language in _NO_LANGUAGE or found.extlangs or not found.is_valid():
+        return None
+    if regex.match("x-|q[a-t][a-z]$", found.language):  # private use: nobody else knows what it means
         return None
     return Language(found.to_tag(), found.maximize().script or "Zyyy")
 

@@ -31,8 +31,8 @@ _Z = 1.96
 def pilot_of(config: Config, n: int) -> Config:
     """The config with `n` seeds for each step that asks a model first, drawn with more of rare languages (α = 0.5).
 
-    Nothing that a step rejects stops a pilot: that is what it is to show. Raises ConfigError where a step has a name such as
-    these samples get.
+    Nothing that a step rejects stops a pilot: that is what it is to show. Raises ConfigError where no step asks a model,
+    or one has a name such as these samples get.
     """
     if taken := [name for name in config.recipe.steps if name.startswith(PREFIX)]:
         raise ConfigError(f"steps.{taken[0]}: a pilot names its samples {PREFIX}…; give the step another name")
@@ -49,6 +49,10 @@ def pilot_of(config: Config, n: int) -> Config:
             steps[name] = stage
         if isinstance(stage, Generate) or above & written:
             written.add(name)
+    if not written:
+        raise ConfigError(
+            "recipe.steps: none asks a model, so there is nothing for a pilot to try; `pairmill run` builds it"
+        )
     allowed = dict.fromkeys(steps, 1.0)
     return config.model_copy(
         update={
@@ -89,7 +93,7 @@ class Yield:
         return wilson(self.pairs, self.asked)
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """The 95 % interval of a proportion (Wilson, "Probable inference", 1927); all of 0 to 1 where nothing was tried."""
     if not trials:
         return 0.0, 1.0
@@ -103,7 +107,9 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def forecast(yields: Sequence[Yield]) -> tuple[float, float, float]:
     """Pairs that the whole is to give, with a 95 % interval, from the yields of one task by language (a stratified estimate).
 
-    A language that the pilot asked nothing of counts with the share of all. Where pairs came in a language that no seed has,
+    The interval is Wilson's at the effective number of requests: as many of a simple sample would vary as much (after Korn
+    and Graubard, 1998); the variance of a language of few requests leans on the share of all. A language that the pilot asked
+    nothing of counts with the share of all, and so errs together with it. Where pairs came in a language that no seed has,
     as they may without a corpus, languages say nothing, and all count as one.
     """
     if not yields:
@@ -111,14 +117,27 @@ def forecast(yields: Sequence[Yield]) -> tuple[float, float, float]:
     overall = _all(yields)
     if any(one.pairs and not one.asked for one in yields):
         yields = [overall]
-    expected, variance = 0.0, 0.0
-    for one in yields:
-        known = one if one.asked else overall
-        low, high = known.interval
-        expected += one.planned * known.share
-        variance += (one.planned * (high - low) / (2 * _Z)) ** 2
-    half = _Z * math.sqrt(variance)
-    return expected, max(0.0, expected - half), expected + half
+    if not (overall.asked and overall.planned):
+        return 0.0, 0.0, float(overall.planned)
+    unasked = sum(one.planned for one in yields if not one.asked)
+    known = [one for one in yields if one.asked]
+    weights = [one.planned / overall.planned + unasked / overall.planned * one.asked / overall.asked for one in known]
+    share = sum(weight * one.share for weight, one in zip(weights, known, strict=True))
+    low, high = _around(share, overall, list(zip(weights, known, strict=True)))
+    return tuple(overall.planned * value for value in (share, min(low, share), max(high, share)))  # type: ignore[return-value]
+
+
+def _around(share: float, overall: Yield, parts: Sequence[tuple[float, Yield]]) -> tuple[float, float]:
+    """The 95 % interval of a share that is a weighted sum of shares."""
+    if any(one.pairs > one.asked for _, one in parts):
+        half = _Z * math.sqrt(sum(weight**2 * max(1, one.pairs) / one.asked**2 for weight, one in parts))
+        return max(0.0, share - half), share + half
+    prior = (overall.pairs + 2) / (overall.asked + 4)
+    smooth = [(weight, (one.pairs + 4 * prior) / (one.asked + 4), one.asked) for weight, one in parts]
+    middle = sum(weight * each for weight, each, _ in smooth)
+    variance = sum(weight**2 * each * (1 - each) / asked for weight, each, asked in smooth)
+    effective = middle * (1 - middle) / variance
+    return wilson(share * effective, effective)
 
 
 def _all(yields: Sequence[Yield]) -> Yield:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.engines.base import Runtime
-from pipeline.estimate import HEAD, Estimate, cells, estimate, footer, total
+from pipeline.estimate import HEAD, Estimate, cells, estimate, footer, total_cells
 from pipeline.plan import Step, most_rows, stage_kind, why_stale
 
 
@@ -51,11 +51,11 @@ def planned(step: Step, build: Path, runtime: Callable[[str], Runtime]) -> Plann
 
 def table(lines: Sequence[Planned]) -> Iterator[str]:
     """The plan as a person reads it: a line a step with its cost and its state, the total, and what the figures rest on."""
-    summed = total([line.estimate for line in lines])
+    summed = total_cells([line.estimate for line in lines])
     rows = [
         ("step", "stage", "rows", *HEAD, ""),
         *(line.cells() for line in lines),
-        ("total", "", "", *cells(summed), ""),
+        ("total", "", "", *summed, ""),
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -178,9 +178,12 @@ def _between_words(text: str, cuts: list[int]) -> list[int]:
 def _with_words(text: str, bounds: list[int]) -> list[tuple[int, int]]:
     """The spans between these bounds, of which one without a word joins the one before it."""
     spans: list[tuple[int, int]] = []
+    before = False  # whether the last span holds a word; to search it again for each bound would be quadratic
     for start, end in pairwise(bounds):
-        if spans and not (_WORDLIKE.search(text, *spans[-1]) and _WORDLIKE.search(text, start, end)):
-            spans[-1] = spans[-1][0], end
+        here = _WORDLIKE.search(text, start, end) is not None
+        if spans and not (before and here):
+            spans[-1], before = (spans[-1][0], end), before or here
         else:
             spans.append((start, end))
+            before = here
     return spans

@@ -26,6 +26,7 @@ from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.generate import LENGTH, Generate
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds
+from pipeline.stages.read_hf import ReadHF
 from pipeline.stages.sample import Sample
 from pipeline.stages.search import Search
 from pipeline.store import Artifact
@@ -141,6 +142,8 @@ def _unread(step: Step) -> tuple[Text, ...]:
 def _languages(stage: Stage) -> tuple[str, ...]:
     if isinstance(stage, BlankSeeds):
         return tuple(stage.languages[OTHERS])
+    if isinstance(stage, ReadHF) and stage.languages:
+        return stage.languages
     tag = getattr(stage, "language", "auto")
     return XLM_R if tag == "auto" else (tag,)
 

@@ -12,7 +12,7 @@ from pipeline import sizes as estimating
 from pipeline.config import Config, load
 from pipeline.engines.openai import OpenAI, OpenAIRuntime
 from pipeline.engines.vllm import Vllm, VllmRuntime
-from pipeline.estimate import DISK, UNKNOWN_SPEED, Estimate, cost, estimate
+from pipeline.estimate import DISK, UNKNOWN_SPEED, Estimate, cost, estimate, total_cells
 from pipeline.languages import XLM_R, language
 from pipeline.plan import most_rows
 from pipeline.planned import planned as planned_line
@@ -261,6 +261,13 @@ def test_several_writers_share_the_requests_by_their_weights() -> None:
     assert "Qwen3-14B" in mixed.rule
 
 
+def test_a_reader_of_named_languages_is_estimated_in_those() -> None:
+    recipe = ROOT / "configs" / "qwen3_recipe.yaml"
+    loaded = load(recipe, ["steps.corpus.languages=[en, fr]", "steps.corpus.codes={}"])
+    corpus = planned(loaded, recipe)["corpus"]
+    assert {text.tag for text in estimating.texts_of(corpus, NOWHERE)} == {"en", "fr"}
+
+
 def test_every_language_of_the_93_has_figures() -> None:
     figures = [writing(tag, language(tag).script) for tag in XLM_R]
     assert all(min(one.word, one.token, one.small_token, one.bytes) > 0 for one in figures)
@@ -349,6 +356,13 @@ def test_the_table_is_aligned_and_says_what_it_rests_on() -> None:
     told = "\n".join(printed[len(body) + 1 :])
     assert DISK in told
     assert "docs.gpustack.ai" in told
+
+
+def test_a_total_says_where_a_part_of_it_is_not_known() -> None:
+    some, unknown = Estimate(5, 5, 5, 5, 1.0, 1.0, 2000), Estimate(5, 5, 5, 5, None, None, None)
+    assert total_cells([some, some])[-3:] == ("2.0", "2.0 h", "4.0 KB")
+    assert total_cells([some, unknown])[-3:] == ("≥1.0", "≥1.0 h", "≥2.0 KB")
+    assert total_cells([unknown, Estimate()])[-3:] == ("?", "?", "?")
 
 
 def test_the_same_plan_is_told_the_same_way() -> None:

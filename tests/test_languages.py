@@ -56,7 +56,9 @@ def test_a_member_of_a_macrolanguage_has_its_speakers(member: str, whole: str) -
     assert language(member).speakers == language(whole).speakers > 1_000_000
 
 
-@pytest.mark.parametrize("tag", ["", "xx", "und", "../en", "zz-ZZ", "pt-bra", "日本"])
+@pytest.mark.parametrize(
+    "tag", ["", "xx", "und", "../en", "zz-ZZ", "pt-bra", "日本", "mul", "mis", "zxx", "qaa", "x-foo"]
+)
 def test_a_tag_that_names_no_language_is_refused_with_examples(tag: str) -> None:
     with pytest.raises(UnknownLanguageError, match="examples: en, sw, zh-Hant"):
         language(tag)

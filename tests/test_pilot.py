@@ -308,19 +308,43 @@ def test_a_language_without_seeds_in_the_pilot_counts_with_the_share_of_all() ->
     assert low < expected < high
 
 
+def test_languages_that_were_not_asked_about_err_together() -> None:
+    asked, rest = Yield("bitext", "en", 100, 50, 1000), [Yield("bitext", str(tag), 0, 0, 1000) for tag in range(92)]
+    _, low, high = forecast([asked, *rest])
+    assert (low / 93_000, high / 93_000) == pytest.approx(asked.interval)
+
+
+@pytest.mark.parametrize("pairs", [0, 40])
+def test_no_more_pairs_are_forecast_than_are_asked_for(pairs: int) -> None:
+    of_one = Yield("bitext", "en", 40, pairs, 110)
+    assert forecast([of_one])[1:] == pytest.approx([110 * bound for bound in of_one.interval])
+
+
+@given(languages)
+def test_no_forecast_leaves_what_is_planned(found: list[Yield]) -> None:
+    assert forecast(found)[2] <= sum(one.planned for one in found) * (1 + 1e-9)
+
+
 def test_nothing_is_forecast_from_nothing() -> None:
     assert forecast([]) == (0.0, 0.0, 0.0)
 
 
-def test_intervals_hold_the_truth_in_about_95_of_100_pilots() -> None:
+STRATA = {
+    "many": [("en", 200, 100_000, 0.7), ("de", 60, 10_000, 0.5), ("sw", 30, 2_000, 0.2)],
+    "few": [(str(number), 5, 1_000, 0.5) for number in range(20)],
+}
+
+
+@pytest.mark.parametrize("asked", STRATA)
+def test_intervals_hold_the_truth_in_about_95_of_100_pilots(asked: str) -> None:
     rng = random.Random(0)
-    strata = [("en", 200, 100_000, 0.7), ("de", 60, 10_000, 0.5), ("sw", 30, 2_000, 0.2)]
+    strata = STRATA[asked]
     truth = sum(planned * share for *_, planned, share in strata)
     held = 0
     for _ in range(400):
         pilot = [
-            Yield("retrieval", tag, asked, sum(rng.random() < share for _ in range(asked)), planned)
-            for tag, asked, planned, share in strata
+            Yield("retrieval", tag, count, sum(rng.random() < share for _ in range(count)), planned)
+            for tag, count, planned, share in strata
         ]
         _, low, high = forecast(pilot)
         held += low <= truth <= high
@@ -438,3 +462,9 @@ def test_languages_past_the_most_are_counted() -> None:
 def test_a_step_that_could_not_measure_its_threshold_is_told(tmp_path: Path) -> None:
     (said,) = list(told([], [], uncalibrated=["meant"]))[-1:]
     assert "meant had too few pairs" in said
+
+
+def test_a_recipe_that_asks_no_model_has_no_pilot(tmp_path: Path) -> None:
+    whole, _ = config(tmp_path, {name: STEPS[name] for name in ("corpus", "passages")})
+    with pytest.raises(ConfigError, match="none asks a model"):
+        pilot_of(whole, 4)

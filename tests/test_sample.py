@@ -295,3 +295,9 @@ def test_the_scores_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
 
 def test_a_bound_of_none_keeps_no_score() -> None:
     assert _Lowest(0).threshold() < 0
+
+
+@pytest.mark.parametrize("field", ["at_least", "per_language"])
+def test_two_numbers_for_one_language_are_refused(field: str) -> None:
+    with pytest.raises(ValueError, match="de and deu name one language"):
+        Sample(**{"input": "rows", "n": 9, "alpha": 1.0, field: {"de": 1, "deu": 5}})

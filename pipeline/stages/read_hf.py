@@ -7,11 +7,11 @@ local folder counts by its content. No code that comes with a data set is ever r
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import PositiveInt, model_validator
+from pydantic import BeforeValidator, PositiveInt, model_validator
 
-from pipeline.draws import Tag, Tags
+from pipeline.draws import Tag, Tags, once
 from pipeline.rows import Reject
 from pipeline.stages.base import Context, StageError
 from pipeline.stages.read import DocumentReader
@@ -35,7 +35,7 @@ class ReadHF(DocumentReader):
     path: str | None = None
     config: str | None = None
     languages: Tags | None = None
-    codes: dict[Tag, str] = {}
+    codes: Annotated[dict[Tag, str], BeforeValidator(once)] = {}
     limit: PositiveInt | None = None
     split: str = "train"
     streaming: bool = True

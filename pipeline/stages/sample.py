@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline.digest import digest
-from pipeline.draws import OTHERS, Tags
+from pipeline.draws import OTHERS, Tags, once
 from pipeline.languages import language
 from pipeline.rows import Document, Pair, Passage, Reject, Row, Seed
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
@@ -62,8 +62,8 @@ class Sample(ActorStage):
     input: Inputs
     n: PositiveInt | None = None
     alpha: Annotated[float, Field(ge=0, le=1)] | None = None
-    at_least: NonNegativeInt | dict[TagOrOthers, NonNegativeInt] | None = None
-    per_language: PositiveInt | dict[TagOrOthers, PositiveInt] | None = None
+    at_least: Annotated[NonNegativeInt | dict[TagOrOthers, NonNegativeInt] | None, BeforeValidator(once)] = None
+    per_language: Annotated[PositiveInt | dict[TagOrOthers, PositiveInt] | None, BeforeValidator(once)] = None
     languages: Tags | None = None
     seed: int = 0
 
