@@ -262,7 +262,8 @@ def _explain(error: ValidationError, above: tuple[str, ...], model: type[BaseMod
 
 def _fault(fault: Any, above: tuple[str, ...], model: type[BaseModel]) -> str:
     location = [*above, *(str(key) for key in fault["loc"])]
-    key = ".".join(location)
+    # pydantic names the members of unions there too.
+    key = ".".join(part for part in location if "[" not in part and not part.startswith("constrained-"))
     if fault["type"] == "extra_forbidden":
         return f"{key}: unknown key{_nearest(location[-1], _fields_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":

@@ -18,6 +18,7 @@ from pipeline.exporters.export import Export
 from pipeline.plan import Step
 from pipeline.rows import Pair, Task
 from pipeline.stages.base import MappedStage, Stage
+from pipeline.stages.candidates import Candidates
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse.pairs import ParsePositive, ParseQuery, ParseWrittenPair
 from pipeline.stages.sample import Sample
@@ -31,6 +32,7 @@ _Z = 1.96
 def pilot_of(config: Config, n: int) -> Config:
     """The config with `n` seeds for each step that asks a model first, drawn with more of rare languages (α = 0.5).
 
+    They are drawn above the search for candidates, which may cost hours of embedding for the whole.
     Nothing that a step rejects stops a pilot: that is what it is to show. Raises ConfigError where no step asks a model,
     or one has a name such as these samples get.
     """
@@ -41,15 +43,16 @@ def pilot_of(config: Config, n: int) -> Config:
     samples: dict[tuple[str, ...], str] = {}
     for name, stage in config.recipe.steps.items():
         above = {given for names in stage.inputs().values() for given in names}
-        if isinstance(stage, Generate) and not above & written:
+        is_first = isinstance(stage, Generate | Candidates) and not above & written
+        if is_first and isinstance(stage, Generate | Candidates):
             drawn = samples.setdefault(stage.input, _sample_name(stage.input, samples))
             steps[drawn] = Sample(input=stage.input, n=n, alpha=0.5)
             steps[name] = stage.model_copy(update={"input": (drawn,)})
         else:
             steps[name] = stage
-        if isinstance(stage, Generate) or above & written:
+        if is_first or above & written:
             written.add(name)
-    if not written:
+    if not any(isinstance(stage, Generate) for stage in steps.values()):
         raise ConfigError(
             "recipe.steps: none asks a model, so there is nothing for a pilot to try; `pairmill run` builds it"
         )
@@ -171,10 +174,18 @@ def _roots(step: Step, samples: int) -> Iterator[tuple[Step, int]]:
     if isinstance(step.stage, Generate):
         samples *= step.stage.samples
         if not any(map(_is_written, main)):
-            yield from ((given, samples) for given in main)
+            yield from ((root, samples) for given in main for root in _above_candidates(given))
             return
     for given in main:
         yield from _roots(given, samples)
+
+
+def _above_candidates(step: Step) -> Iterator[Step]:
+    if not isinstance(step.stage, Candidates):
+        yield step
+        return
+    for given in _main(step):
+        yield from _above_candidates(given)
 
 
 def _main(step: Step) -> tuple[Step, ...]:
@@ -277,6 +288,8 @@ def told(
     found: Sequence[Yield], asked: Sequence[Asking], most: int = 12, uncalibrated: Sequence[str] = ()
 ) -> Iterator[str]:
     """The pilot as a person reads it: yields by task and language, the forecast by task, and what the whole would ask."""
+    for name in uncalibrated:
+        yield f"{name} had too few pairs to measure its threshold on and rejected them: what it read counts too little here."
     columns = ("task", "language", "asked", "pairs", "yield", "95 %", "planned", "forecast", "95 %")
     rows: list[tuple[str, ...]] = [columns]
     for task in dict.fromkeys(one.task for one in found):
@@ -291,8 +304,6 @@ def told(
     yield ""
     head = ("step", "asked", "prompt tokens", "output tokens", "the whole asks", "prompt tokens", "output tokens")
     yield from _aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], names=1)
-    for name in uncalibrated:
-        yield f"\n{name} had too few pairs to measure its threshold on and rejected them; a larger -n says what it keeps."
 
 
 def told_yields(found: Sequence[Yield]) -> Iterator[str]:

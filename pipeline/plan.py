@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pipeline import instructions
 from pipeline.config import ConfigError, Recipe
 from pipeline.digest import digest
 from pipeline.draws import OTHERS, untranslatable
@@ -20,6 +21,7 @@ from pipeline.replies import CANDIDATES, REPLIES
 from pipeline.rows import Pair, Row
 from pipeline.stages.base import MappedStage, Stage
 from pipeline.stages.generate import LENGTH, RESERVED, Generate, is_range
+from pipeline.stages.instruct import Instruct
 from pipeline.stages.parse.base import Parse
 from pipeline.stages.parse.seeds import ParseChoices
 from pipeline.store import Artifact
@@ -90,6 +92,8 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     facets = _facets(stage, inputs)
     if isinstance(stage, Generate):
         _check_asking(name, stage, prompts[stage.prompt], given["input"], stage.facet_names(facets, prompts))
+    if isinstance(stage, Instruct):
+        _check_bank(name, files["bank"])
     if isinstance(stage, ParseChoices):
         _check_choices(name, stage, prompts[stage.prompt], inputs["input"])
     if isinstance(stage, Parse):
@@ -233,6 +237,14 @@ def _check_parsing(name: str, stage: Parse, asked: Sequence[Step]) -> None:
                 f"{where} has samples: {step.stage.samples}, and {stage_kind(stage)} would give each pair as often under one id; "
                 "leave samples out there, and ask in several steps for several texts"
             )
+
+
+def _check_bank(name: str, bank: Path) -> None:
+    """Refuse a faulty bank of instructions now, and not after the models were paid."""
+    try:
+        instructions.load(bank)
+    except instructions.InstructionError as cause:
+        raise ConfigError(f"steps.{name}.bank: {cause}") from cause
 
 
 def _way_to_supply(step: str, variable: str) -> str:

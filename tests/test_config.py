@@ -279,3 +279,10 @@ def another(value: Any) -> Any:
         last = next(reversed(value), "other")
         return {**value, last: another(value[last]) if value else {"x": 1.0}}
     return f"{value} other"
+
+
+def test_a_key_in_an_error_names_no_type() -> None:
+    with pytest.raises(ConfigError) as error:
+        quickstart("steps.query_seeds.per_language={xx: 1}")
+    assert "[" not in str(error.value).partition(": ")[0]
+    assert "constrained" not in str(error.value)

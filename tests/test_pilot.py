@@ -101,22 +101,23 @@ def by_language(found: list[Yield], task: str) -> dict[str | None, Yield]:
 # Where a pilot's samples stand
 
 
-def test_each_first_request_gets_a_sample_of_its_seeds_right_above_it() -> None:
+def test_each_first_request_gets_a_sample_of_its_seeds_above_it_and_above_a_search_for_candidates() -> None:
     steps = pilot_of(WHOLE, 7).recipe.steps
     samples = {name: stage for name, stage in steps.items() if name.startswith(PREFIX)}
-    assert {stage.input for stage in samples.values()} == {("persona_seeds",), ("paraphrase_seeds",), ("bitext_seeds",)}
+    assert {stage.input for stage in samples.values()} == {("query_seeds",), ("paraphrase_seeds",), ("bitext_seeds",)}
     assert all(isinstance(stage, Sample) and (stage.n, stage.alpha) == (7, 0.5) for stage in samples.values())
     names = list(steps)
-    for name, asked in zip(samples, ("views_asked", "paraphrases", "translations"), strict=True):
-        assert steps[asked].inputs() == {"input": (name,)}
+    for name, asked in zip(samples, ("persona_seeds", "paraphrases", "translations"), strict=True):
+        assert steps[asked].inputs()["input"] == (name,)
         assert names.index(name) < names.index(asked)
 
 
 def test_what_is_asked_about_a_reply_or_a_pair_is_left_alone() -> None:
     before, after = WHOLE.recipe.steps, pilot_of(WHOLE, 7).recipe.steps
     changed = {name for name, stage in before.items() if after[name] != stage}
-    assert changed == {"views_asked", "paraphrases", "translations"}
-    assert {name for name, stage in before.items() if isinstance(stage, Generate)} - changed == {"queries", "contrasts"}
+    assert changed == {"persona_seeds", "paraphrases", "translations"}
+    left = {name for name, stage in before.items() if isinstance(stage, Generate)} - changed
+    assert left == {"views_asked", "queries", "contrasts"}
 
 
 def test_a_pilot_changes_nothing_but_its_samples_and_what_may_be_rejected() -> None:
@@ -166,7 +167,7 @@ def test_the_whole_build_reuses_what_stands_above_the_first_requests() -> None:
     whole, pilot = planned(WHOLE, MULTILINGUAL), planned(pilot_of(WHOLE, 7), MULTILINGUAL)
     shared = {name for name in whole if whole[name].fingerprint == pilot[name].fingerprint}
     above = {"corpus", "passages", "sentences", "personas"}
-    assert shared == {*above, "query_seeds", "persona_seeds", "paraphrase_seeds", "bitext_seeds"}
+    assert shared == {*above, "query_seeds", "paraphrase_seeds", "bitext_seeds"}
 
 
 # What a pilot that was run shows
@@ -460,8 +461,7 @@ def test_languages_past_the_most_are_counted() -> None:
 
 
 def test_a_step_that_could_not_measure_its_threshold_is_told(tmp_path: Path) -> None:
-    (said,) = list(told([], [], uncalibrated=["meant"]))[-1:]
-    assert "meant had too few pairs" in said
+    assert "meant had too few pairs" in next(iter(told([], [], uncalibrated=["meant"])))
 
 
 def test_a_recipe_that_asks_no_model_has_no_pilot(tmp_path: Path) -> None:

@@ -485,3 +485,10 @@ def test_a_plan_is_the_same_whoever_makes_it_and_travels() -> None:
     (writer,) = job(step, quickstart(), Path("outputs")).engines.values()
     assert writer.identity == step.engine_identity("writer") == digest(writer.engine)
     assert QUICKSTART.is_file()
+
+
+def test_a_faulty_bank_of_instructions_is_told_before_a_model_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "bank.yaml").write_text("- for: {task: retrieval}\n  wordings: []\n")
+    told = f"steps.told={{kind: instruct, input: retrieval, bank: {tmp_path}/bank.yaml}}"
+    with pytest.raises(ConfigError, match=r"steps\.told\.bank: .*bank\.yaml: entry 1"):
+        planned(quickstart(told))
