@@ -97,14 +97,15 @@ def pilot(
 ) -> None:
     """Build from a sample of the seeds, and forecast from its yields what the whole would give."""
     with _mistakes():
-        from pipeline.pilot import askings, pilot_of, told, uncalibrated, yields
+        from pipeline.pilot import askings, pilot_of, told, uncalibrated
+        from pipeline.yields import yields as yields_of
 
         loaded, steps = _load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
         folder = _build_folder(loaded)
         _build(loaded, steps, folder, quiet=quiet, is_pilot=True)
         typer.echo()
         asked = list(askings(steps, folder, loaded.engine_runtime))
-        for line in told(yields(steps, folder), asked, uncalibrated=uncalibrated(steps, folder)):
+        for line in told(yields_of(steps, folder), asked, uncalibrated=uncalibrated(steps, folder)):
             typer.echo(line)
 
 
@@ -112,14 +113,15 @@ def pilot(
 def yields(config: ConfigPath, changes: Changes = []) -> None:  # noqa: B006 - typer's way
     """What became of the requests of a finished build, by task and language."""
     with _mistakes():
-        from pipeline import pilot
         from pipeline.config import ConfigError
+        from pipeline.yields import told_yields
+        from pipeline.yields import yields as yields_of
 
         loaded, steps = _load(config, changes)
         folder = _build_folder(loaded)
         if missing := [step.name for step in steps if not step.artifact(folder).is_committed]:
             raise ConfigError(f"{folder}: {missing[0]} is not made yet; `pairmill run` the same config first")
-        for line in pilot.told_yields(pilot.yields(steps, folder)):
+        for line in told_yields(yields_of(steps, folder)):
             typer.echo(line)
 
 

@@ -17,6 +17,7 @@ RANKS = [
     {"plan", "work", "contents"},
     {"asking", "sizes"},
     {"estimate"},
+    {"yields"},
     {"pilot"},
     {"stream"},
     {"shipped", "show", "progress", "runner", "planned", "terminal"},

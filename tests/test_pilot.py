@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from pipeline.config import Config, ConfigError, from_mapping, load
 from pipeline.engines.echo import EchoRuntime
 from pipeline.estimate import cost
-from pipeline.pilot import PREFIX, Asking, Yield, askings, forecast, pilot_of, told, wilson, yields
+from pipeline.pilot import Asking, askings, forecast, pilot_of, told
 from pipeline.plan import Step
 from pipeline.stages.generate import Generate
 from pipeline.stages.sample import Sample
 from pipeline.store import Stats
+from pipeline.yields import PREFIX, Yield, wilson, yields
 
 COMMIT = "9216db57" * 5
 MULTILINGUAL = ROOT / "configs" / "multilingual.yaml"
