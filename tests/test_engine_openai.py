@@ -34,7 +34,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.engines.base import EngineError, Reply, Request, Sampling
-from pipeline.engines.openai import OpenAI, OpenAIRuntime, retry_after_s
+from pipeline.engines.openai import OpenAI, OpenAIRuntime
+from pipeline.engines.openai_says import retry_after_s
 
 pytestmark = [
     pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning"),

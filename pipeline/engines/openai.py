@@ -7,13 +7,11 @@ that request's error. What no waiting mends (a key, a URL, a model's name) stops
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -22,6 +20,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, ConfigDict, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt
 
 from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime
+from pipeline.engines.openai_says import complaint, completion, retry_after_s
 
 if TYPE_CHECKING:
     import httpx
@@ -187,7 +186,7 @@ class OpenAISession:
     def _reply(self, response: "httpx.Response") -> Reply:
         if response.is_success:
             try:
-                return _completion(response.content)
+                return completion(response.content)
             except (ValueError, LookupError, TypeError, AttributeError) as wrong:
                 raise _TransientError(f"no chat completion, but {self._said(response)}") from wrong
         if response.status_code in THE_REQUEST_IS_WRONG:
@@ -214,7 +213,7 @@ class OpenAISession:
         return EngineError(f"{response.url}: HTTP {response.status_code}: {self._said(response)}; {way_out}")
 
     def _said(self, response: "httpx.Response") -> str:
-        said = _message(response.content)
+        said = complaint(response.content)
         return (said.replace(self.key, "***") if self.key else said)[:SAID]
 
     def _clients(self) -> "Clients":
@@ -258,50 +257,9 @@ async def _serve(idle: "Clients", begun: Future[asyncio.AbstractEventLoop], leav
         await idle.get_nowait().aclose()
 
 
-def retry_after_s(header: str, now: datetime) -> float:
-    """Seconds that a Retry-After header asks for, given in seconds or as a date; 0 where it says nothing of use."""
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        then = parsedate_to_datetime(header)
-    except ValueError:
-        return 0
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
-
-
 def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     # Caught here because the HTTP library's own complaint would quote the key.
     if not (key.isascii() and key.isprintable()):
         raise EngineError(f"environment variable {variable}: it holds characters that no HTTP header may; set it anew")
     return key
-
-
-def _completion(body: bytes) -> Reply:
-    completion = json.loads(body)
-    choice = completion["choices"][0]
-    usage = completion.get("usage") or {}
-    counted = choice.get("finish_reason"), usage.get("prompt_tokens"), usage.get("completion_tokens")
-    details = usage.get("prompt_tokens_details") or {}
-    cached, message = details.get("cached_tokens"), choice["message"]
-    thought = message.get("reasoning") or message.get("reasoning_content")
-    reasoning = _storable(thought) if isinstance(thought, str) else None
-    if not (message["content"] or reasoning):
-        return Reply(None, *counted, error="empty reply")
-    return Reply(_storable(message["content"] or ""), *counted, reasoning=reasoning, cached_tokens=cached)
-
-
-def _storable(text: str) -> str:
-    """JSON can carry half of a character, but UTF-8, and so Parquet, cannot: U+FFFD stands for it."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def _message(body: bytes) -> str:
-    """What a server says is wrong, as one line: `error.message`, a bare `message` or `detail`, or else the body."""
-    said: Any = body.decode("utf-8", "replace")
-    with contextlib.suppress(ValueError):  # It may be a proxy's page.
-        said = json.loads(said)
-    for key in ("error", "message", "detail"):
-        if isinstance(said, dict) and said.get(key):
-            said = said[key]
-    return " ".join(str(said).split()) or "nothing"
