@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
