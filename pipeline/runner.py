@@ -18,6 +18,7 @@ import ray
 from pipeline import __version__, asking, work
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
+from pipeline.interrupts import heed, interruptible
 from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError, lock
@@ -67,11 +68,12 @@ class Build:
                 for engine in step.engines.values():
                     engine.check()
             if todo:
-                with _ray(self.config) as share:
+                with interruptible(), _ray(self.config) as share:
                     self._run(todo, share)
 
     def _run(self, todo: list[Step], share: float) -> None:
         while todo:
+            heed()
             ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
             plain = [step for step in ready if not step.engines]
             made = plain[:1] or ready
@@ -97,6 +99,7 @@ class Build:
     def _table(self, step: Step, job: Job, share: float) -> Stats:
         running = _submit(work.run_table, share)(job)
         while not ray.wait([running], timeout=0.5)[0]:
+            heed()
             made = len(job.artifact.part_numbers())
             self.watcher.advanced(step.name, Stats(made * job.part_rows, made * job.part_rows))
         stats: Stats = _result(running)
@@ -150,6 +153,7 @@ class Build:
         while parts:
             unread = []
             for part, stats in answered(engine, jobs, parts):
+                heed()
                 if stats.noted["unread"] and part not in unread:
                     unread.append(part)
                 name = part["job"]
@@ -249,6 +253,7 @@ def _each(
     todo = iter(range(len(job.paths)))
     try:
         while True:
+            heed()
             running += [task(payload, number) for number in islice(todo, at_once - len(running))]
             if not running:
                 return

@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 RANKS = [
-    {"rows", "digest", "replies", "languages", "rates"},
+    {"rows", "digest", "replies", "languages", "rates", "interrupts"},
     {"prompts", "store", "draws", "instructions", "segmentation"},
     {"engines"},
     {"embedders", "retrievers"},
