@@ -19,6 +19,8 @@ OTHERS = "*"
 
 def drawn(weights: Mapping[str, float], *key: object, nth: int = 0, of: int = 1) -> str:
     """The value that this key draws, as the `nth` (from 0) of `of` draws that are to differ."""
+    if len(weights) == 1:
+        return next(iter(weights))
     point = (int(digest(*key), 16) / 16**LENGTH + nth / of) % 1 * sum(weights.values())
     values = sorted(weights)  # a mapping says the same in any order
     for value in values:

@@ -7,6 +7,7 @@ shapes a request is here; how requests reach an engine and how replies are commi
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, PositiveInt, field_validator
@@ -136,10 +137,10 @@ class Generate(MappedStage):
 
     def asked(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> Iterator[Asked]:
         """The requests about these rows, in their order; `engines` are the identities of the writers by name."""
+        schema = cache(lambda count: prompt.shape(count).schema_for_engine())  # pydantic takes its time to make one
         for row, made in self._made(rows, prompt, engines):
-            shape = prompt.shape(len(made.candidates))
             messages = prompt.render(self._values(row, made), row.row_id)
-            yield Asked(Request(made.request_id, messages, shape.schema_for_engine()), made)
+            yield Asked(Request(made.request_id, messages, schema(len(made.candidates))), made)
 
     def request_ids(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> list[str]:
         """The ids of the same requests, for which nothing is rendered."""
