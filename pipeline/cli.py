@@ -133,6 +133,7 @@ def languages(
     """The 93 languages of `xlm-r`, or those of these tags."""
     with _mistakes():
         from pipeline.languages import expanded, listed
+        from pipeline.tables import aligned
 
         rows = list(listed(expanded(tags or ["xlm-r"])))
         if as_json:
@@ -144,9 +145,8 @@ def languages(
         ]
         # The autonym goes last: no terminal agrees with another on how wide its letters are.
         ordered = [(tag, name, script, *rest, autonym) for tag, name, autonym, script, *rest in shown]
-        widths = [max(map(len, column)) for column in zip(*ordered, strict=True)]
-        for row in ordered:
-            typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for line in aligned(ordered, [ordered[0].index("speakers")]):
+            typer.echo(line)
 
 
 def _build(  # noqa: PLR0913 - the options of two commands

@@ -18,7 +18,8 @@ from pipeline.stages.candidates import Candidates
 from pipeline.stages.generate import Generate
 from pipeline.stages.sample import Sample
 from pipeline.store import Stats
-from pipeline.yields import PREFIX, Yield, Z, aligned, all_of, line, meant, roots_of, wilson
+from pipeline.tables import aligned
+from pipeline.yields import PREFIX, Yield, Z, all_of, line, meant, roots_of, wilson
 
 
 def pilot_of(config: Config, n: int) -> Config:
@@ -82,7 +83,8 @@ def forecast(yields: Sequence[Yield]) -> tuple[float, float, float]:
     weights = [one.planned / overall.planned + unasked / overall.planned * one.asked / overall.asked for one in known]
     share = sum(weight * one.share for weight, one in zip(weights, known, strict=True))
     low, high = _around(share, overall, list(zip(weights, known, strict=True)))
-    return tuple(overall.planned * value for value in (share, min(low, share), max(high, share)))  # type: ignore[return-value]
+    planned = overall.planned
+    return planned * share, planned * min(low, share), planned * max(high, share)
 
 
 def _around(share: float, overall: Yield, parts: Sequence[tuple[float, Yield]]) -> tuple[float, float]:
@@ -167,10 +169,10 @@ def told(
         rows += [line(one, *_span(one)) for one in largest[:most]]
         if rest := largest[most:]:
             rows.append(("", f"and {len(rest)} more", *("" for _ in columns[2:])))
-    yield from aligned(rows, names=2)
+    yield from aligned(rows, range(2, len(columns)))
     yield ""
     head = ("step", "asked", "prompt tokens", "output tokens", "the whole asks", "prompt tokens", "output tokens")
-    yield from aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], names=1)
+    yield from aligned([(*head, "GPU-hours", "hours"), *(one.cells() for one in asked)], range(1, 9))
 
 
 def _span(one: Yield) -> tuple[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.engines.base import Runtime
 from pipeline.estimate import HEAD, Estimate, cells, estimate, footer, total_cells
 from pipeline.plan import Step, most_rows, stage_kind, why_stale
+from pipeline.tables import aligned
 
 
 @dataclass(frozen=True)
@@ -57,12 +58,6 @@ def table(lines: Sequence[Planned]) -> Iterator[str]:
         *(line.cells() for line in lines),
         ("total", "", "", *summed, ""),
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        name, stage, *figures, state = (
-            cell.ljust(width) if at in {0, 1, len(row) - 1} else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join((name, stage, *figures, state)).rstrip()
+    yield from aligned(rows, range(2, len(rows[0]) - 1))
     yield ""
     yield from footer([(line.step, line.estimate) for line in lines])

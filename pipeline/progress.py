@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 from pipeline.store import Stats
+from pipeline.tables import aligned
 
 REDRAW_S = 0.2
 LOG_S = 15.0
@@ -97,8 +98,7 @@ class Progress:
         """Every step: rows in, out, rejected with the top reasons, seconds, reused or run."""
         head = ("step", "in", "out", "rejected", "seconds", "", "reasons")
         rows = [head, *(_cells(one) for one in self.finished_steps)]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-        return "\n".join(_aligned(row, widths) for row in rows)
+        return "\n".join(aligned(rows, range(1, 5)))
 
 
 class JsonLines:
@@ -141,16 +141,6 @@ def _cells(one: Finished) -> tuple[str, ...]:
 def _counts(counts: Mapping[str, int]) -> str:
     """The three largest."""
     return ", ".join(f"{name} {count:,}" for name, count in sorted(counts.items(), key=lambda item: -item[1])[:3])
-
-
-def _aligned(row: tuple[str, ...], widths: Sequence[int]) -> str:
-    cells = [
-        row[0].ljust(widths[0]),
-        *(row[at].rjust(widths[at]) for at in range(1, 5)),
-        row[5].ljust(widths[5]),
-        row[6],
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _clock(seconds: float) -> str:

@@ -15,6 +15,7 @@ from pipeline.stages.candidates import Candidates
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse.pairs import ParsePositive, ParseQuery, ParseWrittenPair
 from pipeline.store import Dataset
+from pipeline.tables import aligned
 
 PREFIX = "pilot-"
 """How a pilot names its samples."""
@@ -155,7 +156,7 @@ def told_yields(found: Sequence[Yield]) -> Iterator[str]:
         of_task = [one for one in found if one.task == task]
         largest = sorted(of_task, key=lambda one: (-one.asked, str(one.language)))
         rows += [line(one, "", "")[:6] for one in (all_of(of_task), *largest)]
-    yield from aligned(rows, names=2)
+    yield from aligned(rows, range(2, 6))
 
 
 def line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:
@@ -163,14 +164,3 @@ def line(one: Yield, forecast: str, span: str) -> tuple[str, ...]:
     share = (f"{one.share:.1%}", f"{low:.1%} to {high:.1%}") if one.asked else ("?", "?")
     of = (f"{one.asked:,}", f"{one.pairs:,}", *share, f"{one.planned:,}")
     return (one.task if one.language is None else "", one.language or "all", *of, forecast, span)
-
-
-def aligned(rows: Sequence[tuple[str, ...]], names: int) -> Iterator[str]:
-    """The first columns are names, and the others figures."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = (
-            cell.ljust(width) if at < names else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  ".join(cells).rstrip()

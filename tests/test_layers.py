@@ -7,7 +7,7 @@ import pytest
 from conftest import ROOT
 
 RANKS = [
-    {"rows", "digest", "replies", "languages", "rates", "interrupts"},
+    {"rows", "digest", "replies", "languages", "rates", "interrupts", "tables"},
     {"prompts", "store", "draws", "instructions", "segmentation"},
     {"engines"},
     {"embedders", "retrievers"},
