@@ -5,7 +5,7 @@ are those of information retrieval (`doc_id`, `query`, `positive`, `score`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import pyarrow as pa
@@ -17,6 +17,7 @@ _TEXT = pa.string()
 _TEXTS = pa.list_(pa.string())
 _FACETS = pa.map_(pa.string(), pa.string())
 _SCORES = pa.map_(pa.string(), pa.float64())
+_CLUSTERS = pa.map_(pa.string(), pa.string())
 
 
 R = TypeVar("R", bound="Row")
@@ -40,13 +41,19 @@ class Document(Row):
     text: str
     title: str | None
     language: str
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
-    schema: ClassVar[pa.Schema] = pa.schema([("doc_id", _TEXT), ("text", _TEXT), ("title", _TEXT), ("language", _TEXT)])
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [("doc_id", _TEXT), ("text", _TEXT), ("title", _TEXT), ("language", _TEXT), ("clusters", _CLUSTERS)]
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Passage(Row):
-    """A window or a sentence of a document; `start` and `end` are character offsets in the document's text."""
+    """A window or a sentence of a document; `start` and `end` are character offsets in the document's text.
+
+    `clusters` has, under `text`, the id that stands for all near-duplicates of it, where a step looked for them and it has any.
+    """
 
     passage_id: str
     doc_id: str
@@ -55,6 +62,7 @@ class Passage(Row):
     language: str
     start: int
     end: int
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -65,6 +73,7 @@ class Passage(Row):
             ("language", _TEXT),
             ("start", pa.int64()),
             ("end", pa.int64()),
+            ("clusters", _CLUSTERS),
         ]
     )
 
@@ -170,6 +179,7 @@ _PAIR_FIELDS = [
     ("request_id", _TEXT),
     ("label", pa.float64()),
     ("written_negatives", _TEXTS),
+    ("clusters", _CLUSTERS),
 ]
 
 
@@ -181,7 +191,8 @@ class Pair(Row):
     that text nor, for retrieval, its document may serve as a negative. `positive_id` is `seed_id` where the positive is
     that text itself. A pair that a user brings has no `request_id`. `label` is how close query and positive were asked to be,
     5 for the same meaning down to 2 (the degrees of STS), and null where they are simply a pair. `written_negatives` are
-    texts that a model wrote to look like the positive and to be wrong.
+    texts that a model wrote to look like the positive and to be wrong. `clusters` names, by what was compared (`query`,
+    `positive`), the pair that stands for all that are nearly the same in it; one that is like no other has none.
     """
 
     pair_id: str
@@ -199,6 +210,7 @@ class Pair(Row):
     request_id: str | None = None
     label: float | None = None
     written_negatives: Sequence[str] = ()
+    clusters: Mapping[str, str] = field(default_factory=dict)
 
     schema: ClassVar[pa.Schema] = pa.schema(_PAIR_FIELDS)
 
@@ -251,13 +263,26 @@ class Example(Pair):
 
 @dataclass(frozen=True, slots=True)
 class Reject(Row):
-    """A row that went no further: its id, a reason to count by (`too_short`), and a detail to read."""
+    """A row that went no further: its id, a reason to count by (`too_short`), and a detail to read.
+
+    Where something was measured, `score` is what came out and `threshold` the bound that it missed.
+    """
 
     rejected_id: str
     reason: str
     detail: str = ""
+    score: float | None = None
+    threshold: float | None = None
 
-    schema: ClassVar[pa.Schema] = pa.schema([("rejected_id", _TEXT), ("reason", _TEXT), ("detail", _TEXT)])
+    schema: ClassVar[pa.Schema] = pa.schema(
+        [
+            ("rejected_id", _TEXT),
+            ("reason", _TEXT),
+            ("detail", _TEXT),
+            ("score", pa.float64()),
+            ("threshold", pa.float64()),
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +292,21 @@ class Note:
     reason: str
 
 
-Made: TypeAlias = Row | Reject | Note
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What one check of a chain did to some rows.
+
+    It `saw` those that no check before it rejected, `rejected` some of them, and would have rejected `alone` so many of all
+    that it judges, had it stood by itself.
+    """
+
+    check: str
+    saw: int
+    rejected: int
+    alone: int
+
+
+Made: TypeAlias = Row | Reject | Note | Tally
 """What a stage yields: rows, and what is to be told of those that are none."""
 
 
@@ -284,12 +323,29 @@ def to_table(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
 
 
 def from_table(row_type: type[R], table: pa.Table) -> Iterator[R]:
-    """The rows of a table. Its columns must be those of the type's schema, in any order."""
-    columns = []
+    """The rows of a table, whose columns are those of the type's schema, in any order.
+
+    A column that a table of an earlier version lacks has its default: what a model wrote then is not asked for again.
+    """
+    columns: list[Iterable[Any]] = []
+    given = set(table.column_names)
     for column in row_type.schema:
+        if column.name not in given:
+            columns.append([_default(row_type, column.name)] * len(table))
+            continue
         values = table.column(column.name).to_pylist()
         columns.append([dict(value) for value in values] if pa.types.is_map(column.type) else values)
     return (row_type(*values) for values in zip(*columns, strict=True))
+
+
+def _default(row_type: type[Row], name: str) -> Any:
+    """What a row has in a column that it is made without. Raises KeyError where it has to be given."""
+    (of,) = (column for column in fields(row_type) if column.name == name)  # type: ignore[arg-type]
+    if of.default_factory is not MISSING:
+        return of.default_factory()
+    if of.default is MISSING:
+        raise KeyError(name)
+    return of.default
 
 
 def columns_of(row_type: type[Row]) -> tuple[str, ...]:

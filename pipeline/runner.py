@@ -6,7 +6,7 @@ run, and then answered in one go, engine after engine, so that a model is loaded
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +20,7 @@ from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
 from pipeline.interrupts import heed, interruptible
 from pipeline.plan import Step
-from pipeline.stages.base import ActorStage, MappedStage, StageError, TableStage
+from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError, lock
 from pipeline.stream import BudgetError, answered, known_cause
 from pipeline.work import Job, Writer
@@ -91,6 +91,8 @@ class Build:
             total = self._table(step, job, share)
         else:
             self.watcher.started(step.name, job.over.count())
+            if isinstance(step.stage, ComparingStage) and not work.is_built(job):
+                _compare(job, step.stage, share)
             if isinstance(step.stage, ActorStage):
                 _result(_submit(work.build, share)(job))
             total = self._parts(step, job, work.run_part, share)
@@ -242,19 +244,36 @@ def _committed(job: Job) -> Stats:
     return Stats(rows, rows)
 
 
+def _compare(job: Job, stage: ComparingStage, share: float) -> None:
+    """Spread the rows of a comparing stage over buckets, and gather each bucket; a stale share of a killed run stays."""
+    cut = [(one, number) for number, one in enumerate(work.cut_in_shares(job))]
+    for making, todo in (
+        (work.spread, cut),
+        (work.gather, [(bucket,) for bucket in range(stage.buckets(job.over.count()))]),
+    ):
+        for _ in _all(making, ray.put(job), todo, share):
+            pass
+
+
 def _each(
     make: Callable[[Job, int], Stats], job: Job, share: float, window: int | None = None
 ) -> Iterator[Stats | None]:
     """The results of all parts as they come, with a bounded number in flight; None where some seconds brought none."""
+    return _all(make, ray.put(job), ((number,) for number in range(len(job.paths))), share, window)
+
+
+def _all(
+    make: Callable[..., Any], job: Any, each: Iterable[tuple[Any, ...]], share: float, window: int | None = None
+) -> Iterator[Any]:
     # One more than can run, so that no CPU waits for the next; an engine's replicas are a bound.
     at_once = window or 1 + int(ray.cluster_resources().get("CPU", 1) / share)
-    task, payload = _submit(make, share), ray.put(job)
+    task = _submit(make, share)
     running: list[Any] = []
-    todo = iter(range(len(job.paths)))
+    todo = iter(each)
     try:
         while True:
             heed()
-            running += [task(payload, number) for number in islice(todo, at_once - len(running))]
+            running += [task(job, *arguments) for arguments in islice(todo, at_once - len(running))]
             if not running:
                 return
             done, running = ray.wait(running, timeout=SILENCE_S)

@@ -43,7 +43,8 @@ class Stats:
     """What became of a part, or of all parts.
 
     Rows in and out, rejects by reason, what was noted of rows that go on, and tokens where a model was asked;
-    `cached_tokens` are those of the prompts that were in the engine's prefix cache.
+    `cached_tokens` are those of the prompts that were in the engine's prefix cache. `ledger` says of each check of a filter how
+    many rows it saw, rejected, and would have rejected alone.
     """
 
     rows_in: int = 0
@@ -53,6 +54,7 @@ class Stats:
     output_tokens: int = 0
     noted: Mapping[str, int] = field(default_factory=dict)
     cached_tokens: int = 0
+    ledger: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(
@@ -63,6 +65,7 @@ class Stats:
             self.output_tokens + other.output_tokens,
             Counter(self.noted) + Counter(other.noted),
             self.cached_tokens + other.cached_tokens,
+            _sum(self.ledger, other.ledger),
         )
 
     @property
@@ -70,7 +73,16 @@ class Stats:
         return sum(self.rejected.values())
 
     def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted)}
+        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted), "ledger": dict(self.ledger)}
+
+
+def _sum(one: Mapping[str, Sequence[int]], other: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
+    """Both ledgers in one, the checks in their order."""
+    names = dict.fromkeys((*one, *other))
+    return {
+        name: [sum(counts) for counts in zip(one.get(name, (0,) * 3), other.get(name, (0,) * 3), strict=True)]
+        for name in names
+    }
 
 
 class Artifact:
@@ -261,6 +273,20 @@ def placed(path: Path, *, flush: bool = True) -> Iterator[Path]:
         raise StoreError(f"{path}: cannot be written ({cause.strerror or cause})") from cause
     finally:
         beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def placed_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder beside `folder` to write to, which is moved into place at the end, or removed."""
+    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    try:
+        beside.mkdir(parents=True)
+        yield beside
+        beside.rename(folder)
+    except OSError as cause:
+        raise StoreError(f"{folder}: cannot be written ({cause.strerror or cause})") from cause
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _flush(path: Path) -> None:

@@ -4,21 +4,37 @@ A part that is done is found by its name, so every function here may be called a
 or finds it made.
 """
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.engines.base import Engine, Runtime
 from pipeline.prompts import Prompt
-from pipeline.rows import Made, Note, Reject, Row, from_table, to_table
-from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, Stage, TableStage
-from pipeline.store import Artifact, Dataset, Stats, write_bytes
+from pipeline.rows import Made, Note, Reject, Row, Tally, from_table, to_table
+from pipeline.stages.base import (
+    GATHERED,
+    SPREAD,
+    ActorStage,
+    Batch,
+    ComparingStage,
+    Context,
+    MappedStage,
+    RowStage,
+    Share,
+    Stage,
+    TableStage,
+    shares,
+)
+from pipeline.store import Artifact, Dataset, Stats, placed_folder, write_bytes, write_table
 
 
 @dataclass(frozen=True)
@@ -100,28 +116,84 @@ def _write(job: Job, number: int, made: Iterable[Made], rows_in: int | None) -> 
     rows: list[Row] = []
     rejects: list[Reject] = []
     noted: Counter[str] = Counter()
+    tallied = Stats()
     for row in made:
         match row:
             case Reject():
                 rejects.append(row)
             case Note():
                 noted[row.reason] += 1
+            case Tally():
+                tallied += Stats(ledger={row.check: (row.saw, row.rejected, row.alone)})
             case _:
                 rows.append(row)
     reasons = Counter(reject.reason for reject in rejects)
     given = len(rows) + len(rejects) if rows_in is None else rows_in
-    stats = Stats(given, len(rows), reasons, noted=noted)
+    stats = Stats(given, len(rows), reasons, noted=noted, ledger=tallied.ledger)
     job.artifact.write_part(number, to_table(job.row_type, rows), rejects, stats)
     return stats
 
 
 def build(job: Job) -> None:
     """Build what an actor stage builds once, unless it is built."""
-    done = job.artifact.folder / "built.done"
-    if isinstance(job.stage, ActorStage) and not done.exists():
+    if isinstance(job.stage, ActorStage) and not is_built(job):
         job.artifact.built.mkdir(parents=True, exist_ok=True)
         job.stage.build(job.context)
-        write_bytes(done, b"")
+        for scratch in (SPREAD, GATHERED):
+            shutil.rmtree(job.artifact.built / scratch, ignore_errors=True)
+        write_bytes(_built_path(job), b"")
+
+
+def is_built(job: Job) -> bool:
+    return _built_path(job).exists()
+
+
+def _built_path(job: Job) -> Path:
+    return job.artifact.folder / "built.done"
+
+
+def cut_in_shares(job: Job) -> list[Share]:
+    """The parts of a comparing stage's input, in shares of at least so many rows as it says."""
+    assert isinstance(job.stage, ComparingStage)
+    cut: list[Share] = []
+    first = rows = 0
+    paths: list[Path] = []
+    for path in job.paths:
+        paths.append(path)
+        rows += pq.read_metadata(path).num_rows
+        if rows >= job.stage.share_rows:
+            cut.append(Share(first, tuple(paths)))
+            first, rows, paths = first + rows, 0, []
+    return [*cut, Share(first, tuple(paths))] if paths or not cut else cut
+
+
+def spread(job: Job, share: Share, number: int) -> None:
+    """Send share `number` to its buckets, unless it is sent."""
+    assert isinstance(job.stage, ComparingStage)
+    folder = job.artifact.built / SPREAD / f"{number:05}"
+    if folder.exists():
+        return
+    with placed_folder(folder) as beside, ExitStack() as files:
+        writers: dict[int, pq.ParquetWriter] = {}
+        for bucket, table in job.stage.spread(share, replace(job.context, folder=beside)):
+            if bucket not in writers:
+                writer = pq.ParquetWriter(_bucket_path(beside, bucket), table.schema, compression="zstd")
+                writers[bucket] = files.enter_context(writer)
+            writers[bucket].write_table(table)
+
+
+def gather(job: Job, bucket: int) -> None:
+    """Gather what the shares sent to a bucket, unless it is gathered."""
+    assert isinstance(job.stage, ComparingStage)
+    path = job.artifact.built / GATHERED / f"{bucket:05}.parquet"
+    sent = [_bucket_path(folder, bucket) for folder in shares(job.context)]
+    tables = [pq.read_table(path) for path in sent if path.exists()]
+    if tables and not path.exists():
+        write_table(path, job.stage.gather(pa.concat_tables(tables), job.context))
+
+
+def _bucket_path(folder: Path, bucket: int) -> Path:
+    return folder / f"bucket-{bucket:05}.parquet"
 
 
 def run_table(job: Job) -> Stats:
@@ -133,7 +205,7 @@ def run_table(job: Job) -> Stats:
     total = Stats()
     for number, made in enumerate(_cut(job.stage.table(job.context), job.part_rows)):
         total += _write(job, number, made, rows_in=None)
-    return total if rows_in is None else Stats(rows_in, total.rows_out, total.rejected, noted=total.noted)
+    return total if rows_in is None else replace(total, rows_in=rows_in)
 
 
 def _cut(rows: Iterator[Made], size: int) -> Iterator[list[Made]]:
@@ -142,7 +214,7 @@ def _cut(rows: Iterator[Made], size: int) -> Iterator[list[Made]]:
     kept = 0
     for row in rows:
         part.append(row)
-        kept += not isinstance(row, Reject | Note)
+        kept += isinstance(row, Row) and not isinstance(row, Reject)
         if kept == size or len(part) == 50 * size:
             yield part
             part, kept = [], 0

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from pipeline.rows import Made, Row
@@ -111,6 +113,59 @@ class ActorStage(MappedStage):
     def open(self, context: Context) -> Batch:
         """Open what was built, and return the function from a batch of rows to rows and rejects."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some parts of an input; `first` is the number of its first row, counted over the whole input."""
+
+    first: int
+    paths: Sequence[Path]
+
+    def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """One table a part, in order, with those of these columns that there are."""
+        for path in self.paths:
+            yield pq.read_table(path, columns=list(columns))
+
+
+class ComparingStage(ActorStage):
+    """An actor stage that compares rows wherever they stand, so that its build is shared out: no worker needs all rows.
+
+    `spread` sends what a share of the rows has to buckets, `gather` makes a table of all that one bucket got, and at last
+    `build` makes of those tables what every worker opens.
+    """
+
+    share_rows: ClassVar[int] = 1_000_000
+
+    def buckets(self, rows: int) -> int:
+        """How many buckets so many rows are sent to."""
+        raise NotImplementedError
+
+    def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
+        """Tables for buckets by number, in any order. `context.folder` is the share's own: what is left there is kept."""
+        raise NotImplementedError
+
+    def gather(self, bucket: pa.Table, context: Context) -> pa.Table:
+        """What comes of one bucket. The shares' folders are found by `shares`."""
+        raise NotImplementedError
+
+
+def shares(context: Context) -> list[Path]:
+    """The folders that shares left files in, in the order of their rows."""
+    return _named(context.folder / SPREAD)
+
+
+def gathered(context: Context) -> Iterator[pa.Table]:
+    """What came of each bucket, in order."""
+    return map(pq.read_table, _named(context.folder / GATHERED))
+
+
+def _named(folder: Path) -> list[Path]:
+    """What is in a folder, in order; what a killed worker was still writing begins with a dot."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.exists() else []
+
+
+SPREAD, GATHERED = "spread", "gathered"
 
 
 class TableStage(Stage):

@@ -1,13 +1,14 @@
 """Pairs that pass every check, and rejects that say which they did not."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from pipeline.rows import TASKS, Pair, Reject, Row
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs
-from pipeline.stages.checks import AnyCheck, Judge
+from pipeline.stages.checks import AnyCheck, Check, Judge
 
 
 class Filter(ActorStage):
@@ -32,8 +33,19 @@ class Filter(ActorStage):
     def prompt_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for check in self.checks for name in check.prompt_names()))
 
+    def build(self, context: Context) -> None:
+        for check, its in self._with_folders(context):
+            check.build(its)
+
+    def _with_folders(self, context: Context) -> list[tuple[Check, Context]]:
+        """Each check with a folder of its own in the step's."""
+        return [
+            (check, replace(context, folder=context.folder / f"{number}-{check.kind}"))
+            for number, check in enumerate(self.checks)
+        ]
+
     def open(self, context: Context) -> Batch:
-        opened = [(check, check.open(context)) for check in self.checks]
+        opened = [(check, check.open(its)) for check, its in self._with_folders(context)]
         judges = {task: [judge for check, judge in opened if check.judges(task)] for task in TASKS}
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
@@ -45,4 +57,4 @@ class Filter(ActorStage):
         found = next(filter(None, (judge(pair) for judge in judges)), None)
         if self.keep == "failed":
             return pair if found else Reject(pair.pair_id, "passed")
-        return Reject(pair.pair_id, found.reason, found.detail) if found else pair
+        return Reject(pair.pair_id, *found) if found else pair

@@ -12,10 +12,12 @@ DETAIL = 200
 
 
 class Fault(NamedTuple):
-    """Why a pair goes no further. The detail has at most 200 characters."""
+    """Why a pair goes no further. The detail has at most 200 characters; `score` missed `threshold` where one was measured."""
 
     reason: str
     detail: str
+    score: float | None = None
+    threshold: float | None = None
 
 
 Judge: TypeAlias = Callable[[Pair], Fault | None]
@@ -26,6 +28,7 @@ class Check(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: str
     made_for: ClassVar[tuple[Task, ...]] = TASKS
     tasks: tuple[Task, ...] | None = None
 
@@ -36,8 +39,11 @@ class Check(BaseModel):
         """The prompts whose words it looks for."""
         return ()
 
+    def build(self, context: Context) -> None:
+        """Write to `context.folder`, once, what is to be known of all pairs (the step `input`) before one can be judged."""
+
     def open(self, context: Context) -> Judge:
-        """The function that finds the fault of a pair of its tasks."""
+        """The function that finds the fault of a pair of its tasks; what was built is in `context.folder`."""
         raise NotImplementedError
 
 
@@ -51,6 +57,6 @@ def real(pair: Pair) -> str:
     return pair.positive if pair.task == "retrieval" else pair.query
 
 
-def fault(reason: str, detail: str) -> Fault:
+def fault(reason: str, detail: str, score: float | None = None, threshold: float | None = None) -> Fault:
     """A fault whose detail is cut to length."""
-    return Fault(reason, detail if len(detail) <= DETAIL else f"{detail[: DETAIL - 1]}…")
+    return Fault(reason, detail if len(detail) <= DETAIL else f"{detail[: DETAIL - 1]}…", score, threshold)
