@@ -35,7 +35,7 @@ def main() -> None:
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
     with tempfile.TemporaryDirectory(prefix="pairmill-drill-") as folder:
-        drill(given.documents, given.kills, random.Random(given.seed), Path(folder))  # noqa: S311 - no secret
+        drill(given.documents, given.kills, random.Random(given.seed), Path(folder))
 
 
 def drill(documents: int, kills: int, rng: random.Random, folder: Path) -> None:

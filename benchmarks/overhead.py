@@ -92,7 +92,7 @@ def report(count: int, folder: Path, *, with_peer: bool) -> None:
 
 def write_corpus(path: Path, count: int) -> None:
     """Documents of four to six shipped sentences each, in an order of their own."""
-    rng = random.Random(0)  # noqa: S311 - no secret
+    rng = random.Random(0)
     lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text("utf-8").splitlines()
     sentences = [
         part.strip() + "." for line in lines for part in json.loads(line)["text"].split(".") if len(part.split()) > 5

@@ -84,7 +84,7 @@ def requests(prompt: Prompt, passages: int) -> Iterator[Chat]:
 
 def orders(chats: Sequence[Chat], seed: int) -> Mapping[str, Sequence[Chat]]:
     return {
-        "shuffled": random.Random(seed).sample(chats, len(chats)),  # noqa: S311 - no secret
+        "shuffled": random.Random(seed).sample(chats, len(chats)),
         "passage after passage": chats,
         "sorted": sorted(chats, key=lambda chat: [message["content"] for message in chat]),
     }

@@ -78,7 +78,7 @@ def measure(source: Path, count: int, folder: Path) -> bool:
     """Both builds and what is to be said of them; whether all held."""
     documents = corpus(read(source), count)
     head("build", "CPUs", "rows a part", "documents", "sampled", "requests", "pairs", "seconds")
-    shuffled = random.Random(0).sample(documents, len(documents))  # noqa: S311 - no secret
+    shuffled = random.Random(0).sample(documents, len(documents))
     one = built("shuffled", shuffled, folder, cpus=1, part_rows=2000)
     two = built("in order", documents, folder, cpus=2, part_rows=700)
     print()
@@ -113,7 +113,7 @@ def read(path: Path) -> Texts:
 
 def corpus(texts: Texts, count: int) -> list[dict[str, str]]:
     """So many documents, language after language, the most spoken first and with most of them."""
-    rng = random.Random(0)  # noqa: S311 - no secret
+    rng = random.Random(0)
     ranked = sorted(texts, key=lambda tag: (-language(tag).speakers, tag))
     scale = count / sum(1 / rank for rank in range(1, len(ranked) + 1))
     sizes = {tag: int(scale / rank) for rank, tag in enumerate(ranked, start=1)}

@@ -171,6 +171,7 @@ def as_columns(job: Job, number: int, engine: str, origin: str) -> list[dict[str
             "row": json.dumps(_fields(one.row), ensure_ascii=False),
             "messages": json.dumps(one.request.messages, ensure_ascii=False),
             "schema": json.dumps(one.request.schema) if one.request.schema else "",
+            "first_token": "yes" if one.request.first_token else "",
         }
         for one in unanswered(job, number, engine)
     ]
@@ -188,6 +189,7 @@ def commit_columns(job: Job, number: int, rows: Sequence[Mapping[str, Any]]) -> 
                 row["output_tokens"],
                 row["error"],
                 cached_tokens=row["cached_tokens"],
+                first_tokens=json.loads(row["first_tokens"] or "{}"),
             )
         )
         for row in rows

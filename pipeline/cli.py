@@ -204,16 +204,22 @@ def show(  # noqa: PLR0913 - the options of a command
     build: Annotated[str, typer.Argument(metavar="BUILD", help="A recipe's name, or the folder of its outputs.")],
     step: Annotated[str, typer.Argument(metavar="STEP", help="The name of a step.")],
     rejects: Annotated[bool, typer.Option("--rejects", help="Show what was rejected, and why.")] = False,
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Show what its checks did, or what its scores mean.")
+    ] = False,
     count: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
     root: Annotated[str, typer.Option(help="The folder of all outputs.")] = "outputs",
 ) -> None:
-    """Read a few rows of a step, or of its rejects, evenly from the whole."""
+    """Read a few rows of a step, or of its rejects, evenly from the whole; or its ledger."""
     with _mistakes():
         from pipeline.show import as_json as row_as_json
-        from pipeline.show import find, sample, told
+        from pipeline.show import find, ledger_lines, sample, told
 
         artifact = find(build, step, Path(root))
+        if ledger:
+            typer.echo("\n".join(ledger_lines(artifact)))
+            return
         for number, row in enumerate(sample(artifact, count, rejects=rejects), start=1):
             typer.echo(row_as_json(row) if as_json else f"{number}.\n{told(row)}\n")
 

@@ -3,12 +3,10 @@
 Every field of the recipe is identity, and no field of the runtime is. Every union of plug-ins stands here.
 """
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -29,18 +27,23 @@ from pipeline.engines.echo import Echo
 from pipeline.engines.openai import OpenAI
 from pipeline.engines.vllm import Vllm
 from pipeline.exporters.export import Export
+from pipeline.raw_config import ConfigError, nearest, read_raw
 from pipeline.retrievers.base import Retriever
 from pipeline.stages.base import Stage
 from pipeline.stages.candidates import Candidates
 from pipeline.stages.checks import Check
 from pipeline.stages.chunk import Chunk, Sentences
+from pipeline.stages.decontaminate import Decontaminate
 from pipeline.stages.dedup import Dedup
+from pipeline.stages.embed_score import EmbedScore
 from pipeline.stages.filter import Filter
 from pipeline.stages.generate import Generate
 from pipeline.stages.instruct import Instruct
-from pipeline.stages.meaning import EmbedScore, Meaning
+from pipeline.stages.mend import Mend
+from pipeline.stages.near_dedup import NearDedup
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds, Positives
+from pipeline.stages.parse.judgements import ParseRubric, ParseVerdict
 from pipeline.stages.parse.pairs import ParseLabel, ParseParaphrase, ParseQuery, ParseTranslation, ParseWrittenPair
 from pipeline.stages.parse.revisions import ParseBackTranslation, ParseContrast, ParseCounterInstruction, ParseRewrite
 from pipeline.stages.parse.seeds import ParseChoices, ParseTopics
@@ -49,6 +52,10 @@ from pipeline.stages.read_hf import ReadHF
 from pipeline.stages.read_pairs import ReadPairs
 from pipeline.stages.sample import Sample
 from pipeline.stages.search import Search
+from pipeline.stages.select import Select
+from pipeline.stages.siblings import Siblings
+
+__all__ = ["AnyEngine", "AnyStage", "Config", "ConfigError", "Recipe", "Runtime", "from_mapping", "load"]
 
 AnyEngine = Annotated[Vllm | OpenAI | Echo, Field(discriminator="kind")]
 
@@ -75,11 +82,17 @@ _Shipped = Annotated[
     | ParseContrast
     | ParseBackTranslation
     | ParseCounterInstruction
+    | ParseVerdict
+    | ParseRubric
     | Instruct
     | Filter
+    | Mend
     | Dedup
+    | NearDedup
+    | Decontaminate
     | EmbedScore
-    | Meaning
+    | Siblings
+    | Select
     | Positives
     | Search
     | HardNegatives
@@ -95,10 +108,6 @@ def _own_or_shipped(value: Any, validate: Any) -> Any:
 
 AnyStage = Annotated[SerializeAsAny[_Shipped], WrapValidator(_own_or_shipped)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
-
-
-class ConfigError(ValueError):
-    """A config that cannot be run; the message names the key, the value and the way out."""
 
 
 def _a_folder(root: str) -> str:
@@ -156,40 +165,12 @@ class Config(BaseModel):
             raise ConfigError(_explain(error, ("runtime", "engines", name), engine.runtime_type)) from error
 
 
-class _OnceLoader(yaml.SafeLoader):
-    """Refuses a key that stands twice: of two steps of one name the first would be gone without a word.
-
-    Only true and false are booleans, as in YAML 1.2: `no` is Norwegian.
-    """
-
-    yaml_implicit_resolvers = {
-        first: [found for found in resolvers if first in "tTfF" or found[0] != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        if twice := sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1}):
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
 def load(path: Path, changes: Sequence[str] = ()) -> Config:
     """The config in a YAML file, with `--set` changes applied (`steps.pairs.min_words=5`).
 
     Raises ConfigError, one line for each fault.
     """
-    try:
-        raw = yaml.load(path.read_text("utf-8"), _OnceLoader)  # noqa: S506 - a SafeLoader
-    except OSError as cause:
-        raise ConfigError(f"{path}: cannot be read ({cause.strerror})") from cause
-    except (yaml.YAMLError, ValueError) as cause:  # also what is no UTF-8, and 2024-13-01, which YAML takes for a date
-        raise ConfigError(f"{path}: is no YAML: {cause}") from cause
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: needs the keys recipe and, if you like, runtime")
-    for change in changes:
-        _apply(raw, change)
-    return from_mapping(raw)
+    return from_mapping(read_raw(path, changes))
 
 
 def from_mapping(raw: Mapping[str, Any]) -> Config:
@@ -201,59 +182,16 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
     for name in config.runtime.engines:
         if name not in config.recipe.engines:
             raise ConfigError(
-                f"runtime.engines.{name}: the recipe has no engine of that name{_nearest(name, config.recipe.engines)}"
+                f"runtime.engines.{name}: the recipe has no engine of that name{nearest(name, config.recipe.engines)}"
             )
     for name in config.runtime.max_rejected:
         if name not in config.recipe.steps:
             raise ConfigError(
-                f"runtime.max_rejected.{name}: the recipe has no step of that name{_nearest(name, config.recipe.steps)}"
+                f"runtime.max_rejected.{name}: the recipe has no step of that name{nearest(name, config.recipe.steps)}"
             )
     for name in config.recipe.engines:
         config.engine_runtime(name)
     return config
-
-
-def _apply(raw: dict[str, Any], change: str) -> None:
-    path, equals, text = change.partition("=")
-    if not equals or not path:
-        raise ConfigError(f"--set {change}: write it as path=value, for example steps.pairs.min_words=5")
-    keys = path.split(".")
-    if keys[0] in {"steps", "engines", "name"}:
-        keys = ["recipe", *keys]
-    at: Any = raw
-    for depth, key in enumerate(keys[:-1]):
-        if isinstance(at, dict) and at.get(key) is None and (keys[0] == "runtime" or depth > 2):
-            at[key] = {}
-        at = _child(at, key, ".".join(keys[: depth + 1]))
-    try:
-        value = yaml.load(text, _OnceLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError):  # 2024-13-01 is no date after all
-        value = text
-    _child(at, keys[-1], path, value)
-
-
-def _child(at: Any, key: str, where: str, *value: Any) -> Any:
-    """The item of a mapping or list; with a value, set it."""
-    if isinstance(at, list):
-        if not key.isdigit() or int(key) >= len(at):
-            raise ConfigError(f"--set {where}: no item {key} in a list of {len(at)} (they count from 0)")
-        if value:
-            at[int(key)] = value[0]
-        return at[int(key)]
-    if not isinstance(at, dict):
-        raise ConfigError(f"--set {where}: {at!r} has no keys")
-    if value:
-        at[key] = value[0]
-    if key not in at:
-        raise ConfigError(f"--set {where}: the config has no {key!r} there{_nearest(key, at)}")
-    return at[key]
-
-
-def _nearest(given: str, known: Any) -> str:
-    near = difflib.get_close_matches(given, [str(key) for key in known], n=1)
-    return (
-        f"; did you mean {near[0]}?" if near else f"; there are {', '.join(sorted(map(str, known)))}" if known else ""
-    )
 
 
 def _explain(error: ValidationError, above: tuple[str, ...], model: type[BaseModel]) -> str:
@@ -265,12 +203,12 @@ def _fault(fault: Any, above: tuple[str, ...], model: type[BaseModel]) -> str:
     # pydantic names the members of unions there too.
     key = ".".join(part for part in location if "[" not in part and not part.startswith("constrained-"))
     if fault["type"] == "extra_forbidden":
-        return f"{key}: unknown key{_nearest(location[-1], _fields_at(model, fault['loc'][:-1]))}"
+        return f"{key}: unknown key{nearest(location[-1], _fields_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] == "union_tag_invalid":
         kinds = fault["ctx"]["expected_tags"].replace("'", "").split(", ")
-        return f"{key}.kind: no {fault['ctx']['tag']!r}{_nearest(fault['ctx']['tag'], kinds)}"
+        return f"{key}.kind: no {fault['ctx']['tag']!r}{nearest(fault['ctx']['tag'], kinds)}"
     if fault["type"] == "union_tag_not_found":
         return f"{key}.kind: missing"
     message = fault["msg"].removeprefix("Value error, ")

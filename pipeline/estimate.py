@@ -181,7 +181,9 @@ def _frame(prompt: Prompt, vocabulary: Vocabulary, has_text: bool) -> float:
 
 
 def _reply_frame(prompt: Prompt, vocabulary: Vocabulary) -> float:
-    """The tokens of a reply besides what it writes; a choice is all frame."""
+    """The tokens of a reply besides what it writes; a choice is all frame, and a verdict one token."""
+    if prompt.reply == "verdict":
+        return 1
     fields = len(prompt.shape().model_fields)
     if not prompt.choices:
         return 2 + 5 * fields

@@ -102,7 +102,7 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     identity = {
         "stage": stage_kind(stage),
         "version": stage.version,
-        **_fields(stage, files),
+        **_by_content(_fields(stage, files), _models(stage, content)),
         **{field: [step.fingerprint for step in steps] for field, steps in inputs.items()},
         **{f"content of {field}": content(path) for field, path in files.items()},
         **{f"prompt {wanted}": found.digest for wanted, found in prompts.items()},
@@ -111,6 +111,23 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     return Step(
         name, stage, inputs, stage.gives(given), files, prompts, engines, stage.facet_names(facets, prompts), identity
     )
+
+
+def _models(stage: Stage, content: Callable[[Path], str]) -> dict[str, str]:
+    """The embedders' models that are local folders, with the digests of what is in them."""
+    return {str(getattr(one, "model", "")): content(folder) for one in stage.embedders() if (folder := one.folder())}
+
+
+def _by_content(fields: dict[str, Any], models: Mapping[str, str]) -> dict[str, Any]:
+    """The fields with models named by their content, wherever they stand: a folder may be moved."""
+    return {
+        name: _by_content(value, models)
+        if isinstance(value, dict)
+        else models.get(value, value)
+        if name == "model"
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _facets(stage: Stage, inputs: Mapping[str, Sequence[Step]]) -> frozenset[str]:

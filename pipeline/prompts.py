@@ -9,13 +9,13 @@
     examples:                          # or the name of a .jsonl file beside this one: a pool, one example a line
       - {text: "…", language: English, reply: {query: "…"}}
     ---
-    {% block system %}…{% endblock %}
-    {% block user %}…{{ text }}…{% endblock %}
+    {% block system %}…{% endblock %} {% block user %}…{{ text }}…{% endblock %}
 
 A worked example goes through the same user block as the real turn, and its reply becomes the assistant's turn, so an
 example cannot drift from the form it shows. A reply that chooses (`reply: choice`) says in `choices` among what: values by
-name, or `candidates`, of which it gives the number of one; the blocks may use the values. What comes from data is a value, never a template, and chat-template tokens
-in it are broken up, so that a document stays a text whatever it says.
+name, or `candidates`, of which it gives the number of one; the blocks may use the values. A verdict (`reply: verdict`) is a
+word without JSON, and so is the reply of its examples. What comes from data is a value, never a template, and chat-template
+tokens in it are broken up, so that a document stays a text whatever it says.
 """
 
 import json
@@ -32,7 +32,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, ValidationError
 
 from pipeline.digest import digest, draw
-from pipeline.replies import CANDIDATES, REPLIES, Message, WrittenReply, choice_type
+from pipeline.replies import CANDIDATES, REPLIES, VERDICT, Message, WrittenReply, choice_type
 
 SUFFIX = ".md.j2"
 RENDERING = 4  # raised when the same file and values render otherwise than before
@@ -110,10 +110,14 @@ class Prompt:
         return [
             (
                 {"role": "user", "content": self._block("user", {**example, **self._offers})},
-                {"role": "assistant", "content": json.dumps(example["reply"], ensure_ascii=False)},
+                {"role": "assistant", "content": self._replied(example["reply"])},
             )
             for example in self.examples
         ]
+
+    def _replied(self, reply: Any) -> str:
+        is_word = self.reply == VERDICT
+        return self.shape().model_validate(reply).texts[0] if is_word else json.dumps(reply, ensure_ascii=False)
 
     @property
     def instructions(self) -> str:
@@ -143,7 +147,9 @@ class Prompt:
             example = self.examples[number]
             return tuple(example[name] != values[name] for name in self.variables), (number - start) % count
 
-        return sorted(range(count), key=nearness)[: self.shots]
+        nearest = sorted(range(count), key=nearness)[: self.shots]
+        # Verdicts are held against each other, and the order of yes and no in the examples moves them.
+        return sorted(nearest) if self.reply == VERDICT else nearest
 
     def _block(self, role: str, values: Mapping[str, Any]) -> str:
         block = self._template.blocks[role]

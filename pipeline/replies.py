@@ -1,7 +1,8 @@
 """What goes to a model and what comes back: chat messages, the shapes of replies as JSON, and how a reply is read.
 
 A shape is a pydantic model whose JSON schema an engine can hold the model to. Where an engine cannot, what comes back may
-be fenced, talk around the object, or be nearly JSON: it is mended once, and the mending is told.
+be fenced, talk around the object, or be nearly JSON: it is mended once, and the mending is told. A verdict alone is no JSON
+but a word, because what is wanted of it is how likely its first token was.
 """
 
 from collections.abc import Mapping
@@ -11,9 +12,22 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypedDict
 
 import regex
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 Written = Annotated[str, StringConstraints(strip_whitespace=True)]
+
+
+def _as_digits(number: Any) -> Any:
+    return str(number) if type(number) is int else number
 
 
 class Message(TypedDict):
@@ -89,6 +103,28 @@ class WrittenPairReply(WrittenReply):
     wrong_passage: Written
 
 
+class VerdictReply(WrittenReply):
+    """One word, yes or no; an example of a prompt may give it as it is."""
+
+    verdict: Written
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_word(cls, given: Any) -> Any:
+        if isinstance(given, bool):
+            raise ValueError("put the word in quotes; YAML takes yes for true")  # noqa: TRY004 - pydantic tells of no TypeError
+        return {"verdict": given} if isinstance(given, str) else given
+
+
+class RubricReply(WrittenReply):
+    """A reason and then a score from 1 to 5, in this order, so that the score follows from the reason."""
+
+    reason: Written
+    score: Annotated[Literal["1", "2", "3", "4", "5"], BeforeValidator(_as_digits)]
+
+
+VERDICT = "verdict"
+
 REPLIES: Mapping[str, type[WrittenReply]] = MappingProxyType(
     {
         "query": QueryReply,
@@ -99,6 +135,8 @@ REPLIES: Mapping[str, type[WrittenReply]] = MappingProxyType(
         "label": LabelReply,
         "topics": TopicsReply,
         "written_pair": WrittenPairReply,
+        VERDICT: VerdictReply,
+        "rubric": RubricReply,
     }
 )
 """The reply shapes by the name that a prompt file gives in its `reply`; `choice` is one more, made of its `choices`."""
@@ -124,10 +162,6 @@ def choice_type(
         for name, values in choices
     }
     return create_model("ChoiceReply", __base__=WrittenReply, **fields)
-
-
-def _as_digits(number: Any) -> Any:
-    return str(number) if type(number) is int else number
 
 
 class UnreadableError(ValueError):
@@ -162,6 +196,8 @@ def read(shape: type[WrittenReply], text: str, finish_reason: str | None) -> Rea
     """
     if not text.strip():
         raise UnreadableError("cut_off" if finish_reason == "length" else "no_reply")
+    if shape is VerdictReply:
+        return Read(VerdictReply(verdict=text))
     found = _OBJECT.search(text)
     try:
         read = Read(shape.model_validate_json(found[0] if found else text))

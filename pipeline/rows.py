@@ -115,7 +115,8 @@ class Generation(Row):
     the reply is asked for in; `engine` is the writer's name in the recipe. `reply` is null where the engine gave none; then
     `error` says why. `reasoning` is what a thinking model wrote before its reply. `attempt` is 2 where a first reply could not
     be read and the request was made again. Tokens are counted by the engine and null where it does not count; `cached_tokens`
-    are those of the prompt that were in its prefix cache.
+    are those of the prompt that were in its prefix cache. `first_tokens` are the likeliest first tokens of a reply with their
+    natural log-probabilities, where those were asked for.
     """
 
     request_id: str
@@ -137,6 +138,7 @@ class Generation(Row):
     error: str | None = None
     attempt: int = 1
     cached_tokens: int | None = None
+    first_tokens: Mapping[str, float] = field(default_factory=dict)
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -159,6 +161,7 @@ class Generation(Row):
             ("error", _TEXT),
             ("attempt", pa.int64()),
             ("cached_tokens", pa.int64()),
+            ("first_tokens", _SCORES),
         ]
     )
 

@@ -6,12 +6,11 @@ run, and then answered in one go, engine after engine, so that a model is loaded
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import ray
 
@@ -22,14 +21,12 @@ from pipeline.interrupts import heed, interruptible
 from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError, lock
-from pipeline.stream import BudgetError, answered, known_cause
+from pipeline.stream import BudgetError, answered
 from pipeline.work import Job, Writer
+from pipeline.workers import Workers, result, workers_of
 
 LOGICAL_CPUS = 8
 """What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
-
-SILENCE_S = 2.0
-"""After so long without a finished part, progress counts the pieces of those under way."""
 
 
 class Watcher(Protocol):
@@ -91,26 +88,27 @@ class Build:
             total = self._table(step, job, share)
         else:
             self.watcher.started(step.name, job.over.count())
-            if isinstance(step.stage, ComparingStage) and not work.is_built(job):
-                _compare(job, step.stage, share)
-            if isinstance(step.stage, ActorStage):
-                _result(_submit(work.build, share)(job))
-            total = self._parts(step, job, work.run_part, share)
+            with workers_of(step.stage, share) as workers:
+                if isinstance(step.stage, ComparingStage) and not work.is_built(job):
+                    _compare(job, step.stage, workers)
+                if isinstance(step.stage, ActorStage):
+                    workers.result(work.build, job)
+                total = self._parts(step, job, work.run_part, workers)
         self._commit(step, total, began)
 
     def _table(self, step: Step, job: Job, share: float) -> Stats:
-        running = _submit(work.run_table, share)(job)
+        running = Workers(share).call(work.run_table, job)
         while not ray.wait([running], timeout=0.5)[0]:
             heed()
             made = len(job.artifact.part_numbers())
             self.watcher.advanced(step.name, Stats(made * job.part_rows, made * job.part_rows))
-        stats: Stats = _result(running)
+        stats: Stats = result(running)
         return stats
 
-    def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], share: float) -> Stats:
+    def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], workers: Workers) -> Stats:
         """Make all parts, a bounded number at a time, and return their sum."""
         total = Stats()
-        for stats in _each(make, job, share):
+        for stats in workers.results(make, job, _all_parts(job)):
             total += stats or Stats()
             if not step.engines:
                 self.watcher.advanced(step.name, total)
@@ -130,14 +128,16 @@ class Build:
             else:
                 self._ask(name, asking_it, share)
         for step in steps:
-            self._commit(step, self._parts(step, jobs[step.name], asking.assemble, share), began)
+            self._commit(step, self._parts(step, jobs[step.name], asking.assemble, Workers(share)), began)
 
     def _ask(self, engine: str, jobs: dict[str, Job], share: float) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
         for name, job in jobs.items():
             committed = Stats()  # with several writers all lies in pieces until the last has answered
             window = job.engines[engine].runtime.replicas
-            for stats in _each(lambda job, number: asking.generate_part(job, number, engine), job, share, window):
+            for stats in Workers(share).results(
+                asking.generate_part, job, ((number, engine) for (number,) in _all_parts(job)), window
+            ):
                 if stats and len(job.engines) == 1:
                     committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
                 if stats is None or len(job.engines) == 1:
@@ -223,64 +223,23 @@ def _over_budget(build: str, step: Step, total: Stats, allowed: float) -> str:
     )
 
 
-def _submit(function: Callable[..., Any], share: float) -> Callable[..., Any]:
-    task: Callable[..., Any] = ray.remote(num_cpus=share, max_retries=3)(function).remote
-    return task
-
-
-def _result(reference: Any) -> Any:
-    """A task's result; an error that we know comes out as itself."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if known := known_cause(error):
-            raise known from None
-        raise
-
-
 def _committed(job: Job) -> Stats:
     """What an earlier run has answered: finished parts and pieces."""
     rows = job.artifact.replies_there()
     return Stats(rows, rows)
 
 
-def _compare(job: Job, stage: ComparingStage, share: float) -> None:
-    """Spread the rows of a comparing stage over buckets, and gather each bucket; a stale share of a killed run stays."""
+def _compare(job: Job, stage: ComparingStage, workers: Workers) -> None:
+    """Spread the rows of a comparing stage over buckets, and gather each bucket; what a killed run had done stays."""
     cut = [(one, number) for number, one in enumerate(work.cut_in_shares(job))]
-    for making, todo in (
-        (work.spread, cut),
-        (work.gather, [(bucket,) for bucket in range(stage.buckets(job.over.count()))]),
-    ):
-        for _ in _all(making, ray.put(job), todo, share):
+    buckets = [(bucket,) for bucket in range(stage.buckets(job.over.count()))]
+    for function, todo in ((work.spread, cut), (work.gather, buckets)):
+        for _ in workers.results(function, job, todo):
             pass
 
 
-def _each(
-    make: Callable[[Job, int], Stats], job: Job, share: float, window: int | None = None
-) -> Iterator[Stats | None]:
-    """The results of all parts as they come, with a bounded number in flight; None where some seconds brought none."""
-    return _all(make, ray.put(job), ((number,) for number in range(len(job.paths))), share, window)
-
-
-def _all(
-    make: Callable[..., Any], job: Any, each: Iterable[tuple[Any, ...]], share: float, window: int | None = None
-) -> Iterator[Any]:
-    # One more than can run, so that no CPU waits for the next; an engine's replicas are a bound.
-    at_once = window or 1 + int(ray.cluster_resources().get("CPU", 1) / share)
-    task = _submit(make, share)
-    running: list[Any] = []
-    todo = iter(each)
-    try:
-        while True:
-            heed()
-            running += [task(job, *arguments) for arguments in islice(todo, at_once - len(running))]
-            if not running:
-                return
-            done, running = ray.wait(running, timeout=SILENCE_S)
-            yield from map(_result, done) if done else [None]
-    finally:
-        for reference in running:
-            ray.cancel(reference)
+def _all_parts(job: Job) -> Iterator[tuple[int]]:
+    return ((number,) for number in range(len(job.paths)))
 
 
 @contextmanager

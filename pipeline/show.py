@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline.store import Artifact, StoreError
+from pipeline.tables import aligned
 
 WIDTH = 200
 LISTED = 20
@@ -73,6 +74,35 @@ def _plain(value: Any) -> str:
         return ", ".join(map(_plain, value[:LISTED]))
     text = "".join(letter if letter.isprintable() else " " for letter in str(value))
     return text if len(text) <= WIDTH else f"{text[:WIDTH]}…"
+
+
+def ledger_lines(artifact: Artifact) -> Iterator[str]:
+    """What the checks of a filter did, or what the scores of a step were measured against, as a table.
+
+    Raises StoreError where the step is not done or keeps no such thing.
+    """
+    stats = artifact.stats()
+    heads: tuple[str, ...] = ("check", "saw", "rejected", "of those", "alone")
+    rows: list[tuple[str, ...]]
+    measured = artifact.built / "calibration.json"
+    if stats.ledger:
+        rows = [
+            (check, f"{saw:,}", f"{rejected:,}", f"{rejected / max(1, saw):.1%}", f"{alone:,}")
+            for check, (saw, rejected, alone) in stats.ledger.items()
+        ]
+    elif measured.is_file():
+        groups = json.loads(measured.read_text("utf-8"))
+        heads = tuple(name.replace("_", " ") for name in groups[0]) if groups else ("no pairs",)
+        rows = [tuple(map(_cell, group.values())) for group in groups]
+    else:
+        raise StoreError(f"{artifact.folder}: a step that has neither checks nor calibrated scores keeps no ledger")
+    yield from aligned([heads, *rows], range(1, len(heads)))
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name}: {one}" for name, one in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def status_lines(build: str, root: Path) -> Iterator[str]:

@@ -175,7 +175,7 @@ def written(step: Step, texts: Sequence[Text]) -> Iterator[tuple[str, float, flo
     """What the step's replies write: a language, how many words, and the share of replies that do."""
     assert isinstance(step.stage, Generate)
     prompt = step.prompts[step.stage.prompt]
-    if prompt.choices:
+    if prompt.choices or prompt.reply == "verdict":
         return
     words = _requested_words(step.stage, prompt)
     for text in texts:

@@ -114,6 +114,11 @@ class Artifact:
             ) from cause
         return manifest
 
+    def above(self) -> list["Artifact"]:
+        """The artifacts that this committed one was made of, which lie beside it."""
+        inputs: Mapping[str, Sequence[str]] = self.manifest().get("inputs", {})
+        return [Artifact(self.folder.parent / name) for names in inputs.values() for name in names]
+
     def stats(self) -> Stats:
         """The totals in the manifest."""
         return Stats(**self.manifest()["stats"])

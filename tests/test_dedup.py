@@ -3,14 +3,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.rows import Note, Pair, Reject, Task, to_table
-from pipeline.stages.base import Context, StageError
+from pipeline import work
+from pipeline.rows import Pair, Reject, Task, from_table, to_table
+from pipeline.stages.base import StageError
 from pipeline.stages.dedup import Dedup
 from pipeline.store import Artifact, Dataset, Stats
+from pipeline.work import Job
 
 
 def pair(
@@ -30,15 +33,25 @@ def committed(folder: Path, parts: Sequence[Sequence[Pair]]) -> Dataset:
 
 def deduped(stage: Dedup, folder: Path, parts: Sequence[Sequence[Pair]]) -> dict[str, str]:
     """What became of each pair: the detail of its reject, or nothing."""
-    context = Context({"input": committed(folder / "pairs", parts)}, {}, {}, folder / "built")
-    stage.build(context)
-    judge = stage.open(context)
-    outcome = {}
-    for part in parts:
-        for row in judge(part):
-            assert not isinstance(row, Note)
-            outcome[row.row_id] = f"{row.reason} {row.detail}" if isinstance(row, Reject) else ""
-    return outcome
+    pairs = committed(folder / "pairs", parts)
+    job = Job("unique", stage, Pair, Artifact(folder / "unique"), {"input": pairs}, {}, {}, 1000, 1)
+    compare(job)
+    for number in range(len(parts)):
+        work.run_part(job, number)
+    work._OPEN.clear()
+    rows = [row.row_id for path in job.artifact.row_paths() for row in from_table(Pair, pq.read_table(path))]
+    rejects = [one for path in job.artifact.reject_paths() for one in from_table(Reject, pq.read_table(path))]
+    return {**dict.fromkeys(rows, ""), **{one.rejected_id: f"{one.reason} {one.detail}" for one in rejects}}
+
+
+def compare(job: Job) -> None:
+    """Spread, gather and build, as the runner has workers do it."""
+    assert isinstance(job.stage, Dedup)
+    for number, share in enumerate(work.cut_in_shares(job)):
+        work.spread(job, share, number)
+    for bucket in range(job.stage.buckets(job.over.count())):
+        work.gather(job, bucket)
+    work.build(job)
 
 
 def test_of_pairs_that_say_the_same_the_smallest_id_stays(tmp_path: Path) -> None:
@@ -92,12 +105,14 @@ def test_one_translation_given_for_many_sentences_is_a_repeated_text(
     queries=st.lists(st.sampled_from("abcdefgh"), max_size=40),
     seed=st.integers(0, 99),
     at_once=st.sampled_from([1, 7, 1000]),
+    share=st.sampled_from([1, 11, 1000]),
 )
-def test_the_outcome_depends_on_neither_order_nor_parts_nor_passes(
-    tmp_path_factory: pytest.TempPathFactory, queries: list[str], seed: int, at_once: int
+def test_the_outcome_depends_on_neither_order_nor_parts_nor_shares_nor_buckets(
+    tmp_path_factory: pytest.TempPathFactory, queries: list[str], seed: int, at_once: int, share: int
 ) -> None:
     class Small(Dedup):
         rows_at_once = at_once
+        share_rows = share
 
     rows = [pair(f"{number:02}", query) for number, query in enumerate(queries)]
     kept = {min(row.pair_id for row in rows if row.query == query) for query in queries}
@@ -108,10 +123,11 @@ def test_the_outcome_depends_on_neither_order_nor_parts_nor_passes(
 
 
 def test_a_build_that_was_killed_is_built_over(tmp_path: Path) -> None:
-    (tmp_path / "built" / "buckets").mkdir(parents=True)
-    (tmp_path / "built" / "buckets" / "0000.parquet").write_bytes(b"half")
+    left = tmp_path / "unique/built/spread/.00000.dead"
+    left.mkdir(parents=True)
+    (left / "bucket-00000.parquet").write_bytes(b"half")
     assert deduped(Dedup(input="x"), tmp_path, [[pair("a", "q"), pair("b", "q")]])["b"] == "duplicate of a"
-    assert [path.name for path in (tmp_path / "built").iterdir()] == ["dropped.parquet"]
+    assert [path.name for path in (tmp_path / "unique/built").iterdir()] == ["copies.arrow"]
 
 
 def test_one_pair_that_comes_in_twice_stops_the_step(tmp_path: Path) -> None:

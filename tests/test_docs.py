@@ -9,7 +9,7 @@ from conftest import QUICKSTART, ROOT, planned
 
 from pipeline.config import from_mapping
 
-BASE, *BLOCKS = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "generation.md").read_text("utf-8"), re.DOTALL)
+PAGES = ("generation", "filters")
 
 
 def steps_of(block: str) -> dict[str, Any]:
@@ -18,15 +18,23 @@ def steps_of(block: str) -> dict[str, Any]:
     return parsed
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split(":")[0])
-def test_a_block_of_the_page_on_generation_plans_under_its_base(block: str) -> None:
+def blocks(page: str) -> list[str]:
+    return re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text("utf-8"), re.DOTALL)
+
+
+SHOWN = [(page, block) for page in PAGES for block in blocks(page)[1:]]
+
+
+@pytest.mark.parametrize(("page", "block"), SHOWN, ids=lambda text: text.split(":")[0])
+def test_a_block_of_a_page_plans_under_the_pages_first(page: str, block: str) -> None:
     recipe = {
         "name": "page",
         "engines": {"writer": {"kind": "echo"}},
-        "steps": {**steps_of(BASE), **steps_of(block)},
+        "steps": {**steps_of(blocks(page)[0]), **steps_of(block)},
     }
     assert planned(from_mapping({"recipe": recipe}), QUICKSTART).keys() == recipe["steps"].keys()
 
 
-def test_the_page_shows_what_there_is_to_show() -> None:
-    assert len(BLOCKS) >= 10
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_what_there_is_to_show(page: str) -> None:
+    assert len(blocks(page)) >= 10

@@ -131,6 +131,46 @@ def test_a_server_that_counts_no_tokens_is_fine() -> None:
     assert reply_to(sends(body))[0] == Reply("hello")
 
 
+FIRST = Request("r0", ({"role": "user", "content": "yes or no?"},), first_token=True)
+
+
+def tells(*top: tuple[str, float], **choice: Any) -> Behaviour:
+    """Says yes, with these first tokens and their log-probabilities."""
+    one = {"token": "yes", "logprob": -0.5, "top_logprobs": [{"token": text, "logprob": value} for text, value in top]}
+    message = {"role": "assistant", "content": "yes"}
+    whole = {"choices": [{"message": message, "logprobs": {"content": [one]}, "finish_reason": "length", **choice}]}
+    return sends(json.dumps(whole).encode())
+
+
+@pytest.mark.parametrize(
+    ("top", "told"),
+    [
+        ([("yes", -0.5), ("no", -1.5), (" Yes", -9999.0)], {"yes": -0.5, "no": -1.5, " Yes": -9999.0}),
+        ([("yes", -0.5), ("\ud83d", -2.0)], {"yes": -0.5, "\ufffd": -2.0}),
+        ([], {"yes": -0.5}),
+    ],
+)
+def test_what_the_first_token_might_have_been_is_told(top: list[tuple[str, float]], told: dict[str, float]) -> None:
+    reply, _ = reply_to(tells(*top))
+    assert (reply.text, reply.finish_reason) == ("yes", "length")
+    assert reply.first_tokens == pytest.approx(told)
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [None, {}, {"content": None}, {"content": []}, {"content": [{}]}, {"tokens": ["yes"]}, "yes",
+     {"content": [{"top_logprobs": [{"token": "yes"}]}]}, {"content": [{"token": 5, "logprob": "low"}]}],
+)  # fmt: skip
+def test_a_server_that_tells_none_or_tells_them_otherwise_still_has_a_reply(logprobs: Any) -> None:
+    reply, asked = reply_to(tells(("no", -1.0), logprobs=logprobs))
+    assert (reply.text, reply.first_tokens, reply.error, asked) == ("yes", {}, None, 1)
+
+
+def test_a_first_token_that_is_no_text_is_a_reply_for_what_it_might_have_been() -> None:
+    reply, _ = reply_to(tells(("", -0.1), ("yes", -3.0), message={"content": ""}))
+    assert (reply.text, reply.error, reply.first_tokens) == ("", None, {"": -0.1, "yes": -3.0})
+
+
 # Bodies
 
 
@@ -162,6 +202,32 @@ def test_the_extra_body_adds_parameters_and_takes_others_out() -> None:
     assert (body["chat_template_kwargs"], body["max_completion_tokens"]) == (thinks_not, 9)
     assert "max_tokens" not in body
     assert body["model"] == "writer"
+
+
+def test_a_first_token_is_asked_for_alone_and_drawn_by_nothing() -> None:
+    body = OpenAI(model="writer", sampling=Sampling(temperature=0.9, top_p=0.5, max_tokens=64, stop=("y",))).body(FIRST)
+    assert {key: body[key] for key in body.keys() - {"messages", "model"}} == {
+        "temperature": 0, "max_tokens": 1, "logprobs": True, "top_logprobs": 20,
+    }  # fmt: skip
+    assert "logprobs" not in body_of(ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("extra", "sent"),
+    [
+        ({"max_tokens": 500}, {"max_tokens": 1}),
+        ({"max_tokens": None, "max_completion_tokens": 256}, {"max_completion_tokens": 1}),
+        ({"top_logprobs": 5}, {"max_tokens": 1, "top_logprobs": 5}),
+        ({"logprobs": None, "top_logprobs": None}, {"max_tokens": 1, "logprobs": None, "top_logprobs": None}),
+    ],
+)
+def test_the_extra_body_fits_a_first_token_to_a_server_but_never_asks_for_more(
+    extra: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    body = OpenAI(model="writer", extra_body=extra).body(FIRST)
+    wanted = {"logprobs": True, "top_logprobs": 20, **sent}
+    assert {key: body.get(key) for key in wanted} == wanted
+    assert not {"max_tokens", "max_completion_tokens"} & (body.keys() - sent.keys())
 
 
 def test_the_revision_is_identity_and_is_not_sent() -> None:

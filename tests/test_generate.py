@@ -371,7 +371,7 @@ def test_a_later_prompt_may_use_what_was_drawn_and_what_was_known_before() -> No
         "text", "title", "text_language", "language", "style",
     }  # fmt: skip
     assert set(one.supplies(SearchedPair, ["style"])) == {
-        "query", "positive", "instruction", "query_language", "positive_language", "language", "style",
+        "task", "query", "positive", "instruction", "query_language", "positive_language", "language", "style",
     }  # fmt: skip
 
 

@@ -7,10 +7,11 @@ import pytest
 from conftest import ROOT
 
 RANKS = [
-    {"rows", "digest", "replies", "languages", "rates", "interrupts", "tables"},
+    {"rows", "digest", "replies", "languages", "rates", "interrupts", "tables", "raw_config"},
     {"prompts", "store", "draws", "instructions", "segmentation"},
     {"engines"},
-    {"embedders", "retrievers"},
+    {"embedders"},
+    {"retrievers"},
     {"stages"},
     {"exporters"},
     {"config"},
@@ -20,6 +21,7 @@ RANKS = [
     {"yields"},
     {"pilot"},
     {"stream"},
+    {"workers"},
     {"shipped", "show", "progress", "runner", "planned", "terminal"},
     {"cli"},
     {"__main__"},
@@ -42,9 +44,14 @@ HEAVY = {
     "gguf",
     "sacrebleu",
     "json_repair",
+    "ftfy",
+    "rensa",
+    "scipy",
+    "phonenumbers",
+    "anyascii",
     "langcodes",
 }
-MAY_IMPORT_RAY = {"runner.py", "stream.py", "engines/vllm.py", "engines/vllm_stage.py"}
+MAY_IMPORT_RAY = {"runner.py", "workers.py", "stream.py", "engines/vllm.py", "engines/vllm_stage.py"}
 MAY_PRINT = {"cli.py"}
 
 FILES = {
@@ -97,7 +104,7 @@ def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
 
 @pytest.mark.parametrize("file", FILES)
 def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
-    heavy = HEAVY if file in {"runner.py", "stream.py", "engines/vllm_stage.py"} else HEAVY | {"ray"}
+    heavy = HEAVY if file in {"runner.py", "workers.py", "stream.py", "engines/vllm_stage.py"} else HEAVY | {"ray"}
     assert {name.split(".")[0] for name in imported(FILES[file], deep=False)} & heavy == set()
 
 

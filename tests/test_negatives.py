@@ -177,10 +177,51 @@ def test_known_positives_are_the_same_however_queries_are_spread_over_buckets(
     assert [file.name for file in (tmp_path / "many").iterdir()] == ["known.arrow"]
 
 
-def test_a_step_that_is_no_search_is_refused_by_name(tmp_path: Path) -> None:
-    context = Context({"hits": committed(tmp_path / "hits", SearchedPair, [])}, {}, {}, tmp_path / "built")
-    with pytest.raises(StageError, match="name the search step itself"):
-        HardNegatives(hits="hits").open(context)
+def step(folder: Path, name: str, above: dict[str, list[str]], rows: type[Row] = SearchedPair) -> Artifact:
+    """A committed step of a build, as the runner commits it."""
+    artifact = Artifact(folder / name)
+    artifact.write_part(0, to_table(rows, []), [], Stats())
+    artifact.commit({"step": name, "rows": rows.__name__, "inputs": above}, Stats())
+    return artifact
+
+
+def opened(folder: Path, *above: str) -> Any:
+    context = Context({"hits": Dataset(SearchedPair, tuple(Artifact(folder / name) for name in above))}, {}, {}, folder)
+    stage = HardNegatives(hits="hits", take=1)
+    stage.build(context)
+    return stage.open(context)
+
+
+def searching(folder: Path, name: str, corpus: Sequence[Passage], above: dict[str, list[str]]) -> None:
+    write_corpus(committed(folder / f"{name}-corpus", Passage, corpus), step(folder, name, above).built)
+
+
+def test_hits_are_read_through_steps_that_kept_some_of_them(tmp_path: Path) -> None:
+    corpus = passages("one", "two")
+    other = step(tmp_path, "pairs", {}, Pair).built  # a table of texts that nobody searched for these pairs
+    write_corpus(committed(tmp_path / "bank", Passage, passages("a persona")), other)
+    searching(tmp_path, "first", passages("other"), {"pairs": ["pairs"]})
+    searching(tmp_path, "hits", corpus, {"pairs": ["first"], "corpus": ["passages"]})
+    step(tmp_path, "clean", {"input": ["hits"], "against": ["pairs"]})
+    step(tmp_path, "clean-too", {"input": ["hits"]})
+    step(tmp_path, "unique", {"input": ["clean", "clean-too"]})
+    (example,) = opened(tmp_path, "unique")([searched(corpus)])
+    assert example.negatives == ["one"]
+
+
+def test_hits_of_two_searches_are_refused_by_their_names(tmp_path: Path) -> None:
+    for name in ("hits-a", "hits-b"):
+        searching(tmp_path, name, passages("one"), {})
+    step(tmp_path, "clean", {"input": ["hits-a", "hits-b"]})
+    with pytest.raises(StageError, match="hits-a, hits-b"):
+        opened(tmp_path, "clean")
+
+
+def test_a_step_that_no_search_stands_above_is_refused_by_name(tmp_path: Path) -> None:
+    step(tmp_path, "brought", {})
+    step(tmp_path, "clean", {"input": ["brought"]})
+    with pytest.raises(StageError, match="above clean there are: none"):
+        opened(tmp_path, "clean")
 
 
 def through_search(folder: Path, corpus: Sequence[Passage], pair: SearchedPair, stage: HardNegatives) -> Example:

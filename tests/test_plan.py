@@ -65,7 +65,7 @@ def with_steps(**steps: dict[str, Any]) -> Config:
         ),
         (
             {"kind": "generate", "input": "retrieval", "prompt": "paraphrase", "engine": "writer"},
-            r"steps\.new\.prompt: paraphrase wants 'text', which nothing supplies; there are query, positive",
+            r"steps\.new\.prompt: paraphrase wants 'text', which nothing supplies; there are task, query, positive",
         ),
         (
             {"kind": "generate", "input": "passages", "prompt": "write_query", "engine": "writer"},
@@ -287,7 +287,7 @@ def test_an_edited_description_of_a_prompt_changes_nothing(tmp_path: Path) -> No
     [
         ("steps.tuples.shard_rows=10", {"tuples"}),
         (
-            "steps.sentence_meant.false_accept_rate=0.1",
+            "steps.sentence_meant.checks.0.false_accept=0.1",
             {"sentence_meant", "sentence_hits", "sentence_tuples", "tuples"},
         ),
         (

@@ -19,8 +19,8 @@ from conftest import ROOT, pair
 
 from pipeline.languages import XLM_R, language
 from pipeline.prompts import SUFFIX, Prompt, load
-from pipeline.replies import CANDIDATES, Message
-from pipeline.rows import Row, Seed
+from pipeline.replies import CANDIDATES, VERDICT, Message
+from pipeline.rows import TASKS, Row, Seed, Task
 from pipeline.segmentation import count_words
 from pipeline.stages.generate import LENGTH, Asked, Generate
 
@@ -59,6 +59,21 @@ def shipped(name: str) -> Prompt:
 BITEXT = {"contrast", "translate_back"}
 """Prompts about two texts that say the same; the others that are about a pair are about a query and its passage."""
 
+JUDGES = {name for name in SHIPPED if shipped(name).reply in {VERDICT, "rubric"}}
+"""Prompts that write about a pair and nothing in its languages."""
+
+
+def texts(prompt: Prompt, number: int, task: Task) -> dict[str, str]:
+    """The two sides of a pair in the n-th language, and their languages."""
+    given, tag = TEXTS[number], TAGS[number]
+    after = TEXTS[TAGS.index(NEXT[tag])]
+    same = {"query_language": tag, "positive_language": tag}
+    if prompt.name in BITEXT or task == "bitext":
+        return {**same, "query": after["text"], "query_language": after["language"], "positive": given["text"]}
+    if task == "classification":
+        return {**same, "query": given["text"], "positive": given["topic"]}
+    return {**same, "query": given["query"], "positive": given["text"]}
+
 
 def row(prompt: Prompt, number: int) -> Row:
     """What a prompt is asked about in the n-th language: a pair if it speaks of one, else a seed."""
@@ -66,17 +81,10 @@ def row(prompt: Prompt, number: int) -> Row:
     tag = given["language"]
     facets = {name: values[number % len(values)] for name, values in FACETS.items()} | {"topic": given["topic"]}
     if {"positive", "query"} & set(prompt.variables):
-        after = TEXTS[TAGS.index(NEXT[tag])]
-        is_bitext = prompt.name in BITEXT
-        return pair(
-            pair_id=tag,
-            instruction="Given a search query, retrieve passages that answer it",
-            query=after["text"] if is_bitext else given["query"],
-            query_language=after["language"] if is_bitext else tag,
-            positive=given["text"],
-            positive_language=tag,
-            facets=facets,
-        )
+        task = TASKS[number % len(TASKS)] if "task" in prompt.variables else "retrieval"
+        instruction = "Given a search query, retrieve passages that answer it"
+        sides = texts(prompt, number, task)
+        return pair(pair_id=tag, task=task, instruction=instruction, facets=facets, **sides)
     return Seed(tag, tag, given["text"], None, tag, facets, PERSONAS if CANDIDATES in prompt.variables else ())
 
 
@@ -143,8 +151,10 @@ def test_nothing_of_a_template_is_left_in_a_message(name: str) -> None:
 LANGUAGES = ("language", "query_language", "positive_language")
 """The variables that say which language to write in; the first that a prompt has counts."""
 
+WRITING = [name for name in SHIPPED if name not in JUDGES]
 
-@pytest.mark.parametrize("name", [name for name in SHIPPED if set(LANGUAGES) & set(shipped(name).variables)])
+
+@pytest.mark.parametrize("name", [name for name in WRITING if set(LANGUAGES) & set(shipped(name).variables)])
 def test_a_request_ends_with_the_language_of_its_reply(name: str) -> None:
     variable = next(one for one in LANGUAGES if one in shipped(name).variables)
     for one in asked(name):
@@ -153,8 +163,8 @@ def test_a_request_ends_with_the_language_of_its_reply(name: str) -> None:
         assert language(tag).name in (own if name in EARLIER else own.splitlines()[-1])
 
 
-EARLIER = {"write_query", "paraphrase", "translate"}
-"""Prompts that say what they want before the text, and so share less with other requests about it."""
+EARLIER = {"write_query", "paraphrase", "translate", "rerank_qwen3"}
+"""Prompts that say what they want before the text, and so share less with other requests about it; one was trained so."""
 
 
 SHARING = [name for name in SHIPPED if {"text", "positive"} & set(shipped(name).variables) and name not in EARLIER]
@@ -261,3 +271,36 @@ def test_an_example_is_asked_for_in_a_language_by_its_name() -> None:
 def test_the_examples_of_choices_choose_apart() -> None:
     replies = [example["reply"] for example in examples("choose_view")]
     assert all(len({reply[name] for reply in replies}) == len(replies) for name in replies[0])
+
+
+@pytest.mark.parametrize("name", ["judge", "judge_rubric"])
+def test_a_judge_is_asked_of_each_task_in_words_of_its_own_and_shown_examples_of_it_on_either_side(name: str) -> None:
+    asked_for = {task: last_turn(name, task=task) for task in TASKS}
+    assert len(set(asked_for.values())) == len(TASKS)
+    for task in TASKS:
+        replies = [example["reply"] for example in examples(name) if example["task"] == task]
+        assert len(replies) == shipped(name).shots == 2
+        assert len({reply if isinstance(reply, str) else reply["score"] for reply in replies}) == 2
+
+
+def test_verdicts_on_one_task_are_asked_for_behind_the_same_examples() -> None:
+    before = {
+        (one.row.pair and json.loads(one.row.pair)["task"], str(one.request.messages[:-1])) for one in asked("judge")
+    }
+    assert len(before) == len(TASKS)
+    assert [turn["content"] for turn in asked("judge")[0].request.messages if turn["role"] == "assistant"] == [
+        "yes",
+        "no",
+    ]
+
+
+def test_the_reranker_is_asked_in_the_words_that_it_was_trained_on() -> None:
+    values = {"instruction": "Find it", "query": "salt?", "positive": "Salt is\nwhite."}
+    assert shipped("rerank_qwen3").render(values, "seed") == (
+        {
+            "role": "system",
+            "content": "Judge whether the Document meets the requirements based on the Query and the Instruct provided. "
+            'Note that the answer can only be "yes" or "no".',
+        },
+        {"role": "user", "content": "<Instruct>: Find it\n<Query>: salt?\n<Document>: Salt is\nwhite."},
+    )

@@ -30,7 +30,8 @@ def prompt(front: str = PLAIN["front"], body: str = PLAIN["body"]) -> Prompt:
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_prompts_examples_are_of_its_kind_and_none_is_alike(name: str) -> None:
     found = load(name, [FOLDER])
-    assert len({json.dumps(example["reply"]) for example in found.examples}) == len(found.examples) >= found.shots
+    shown = {json.dumps(example if found.reply == "verdict" else example["reply"]) for example in found.examples}
+    assert len(shown) == len(found.examples) >= found.shots
     assert all(set(example) == {*found.variables, "reply"} for example in found.examples)
 
 

@@ -12,7 +12,9 @@ from pipeline.replies import (
     REPLIES,
     LabelReply,
     QueryReply,
+    RubricReply,
     UnreadableError,
+    VerdictReply,
     WrittenPairReply,
     apart,
     choice_type,
@@ -162,6 +164,22 @@ def test_what_was_not_offered_cannot_be_chosen(reply: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         choice_type(CHOICES, 3).model_validate(reply)
     assert reason(json.dumps(reply), shape=choice_type(CHOICES, 3)) == "wrong_shape"
+
+
+@pytest.mark.parametrize("text", ["yes", " No.\n", '{"verdict": "yes"}', "Ja, das passt."])
+def test_a_verdict_is_a_text_and_no_json(text: str) -> None:
+    assert read(VerdictReply, text, "length").reply.texts == (text.strip(),)
+    assert VerdictReply.model_validate(text).verdict == VerdictReply.model_validate({"verdict": text}).verdict
+
+
+def test_a_verdict_of_nothing_is_unreadable() -> None:
+    assert (reason("", "length", VerdictReply), reason(" ", shape=VerdictReply)) == ("cut_off", "no_reply")
+
+
+def test_a_rubric_gives_its_reason_before_a_score_from_1_to_5() -> None:
+    schema = RubricReply.schema_for_engine()
+    assert list(schema["properties"]) == ["reason", "score"]
+    assert schema["properties"]["score"]["enum"] == ["1", "2", "3", "4", "5"]
 
 
 @pytest.mark.parametrize(

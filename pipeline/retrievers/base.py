@@ -1,16 +1,17 @@
 """What a retriever is: it indexes a corpus table, one index a language, and finds passages for queries.
 
 An index a language, because negatives share their positive's language and a word's rarity is a matter of one language.
-A query is a bag of its distinct words: each counts once however often it is said.
+To BM25 a query is a bag of its distinct words: each counts once however often it is said.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from pipeline.embedders.base import Embedder
 from pipeline.retrievers.analysis import tokens
 
 MAX_TERMS = 64
@@ -34,7 +35,7 @@ class Searcher(Protocol):
     def search(self, queries: Sequence[str], languages: Sequence[str], k: int) -> list[Hits]:
         """The best k passages for each query among those in its language; none where that language has no index.
 
-        Passages that share no word with the query are no hits, so there may be fewer than k.
+        Passages that share no word with the query are no hits of BM25, so there may be fewer than k.
         """
         ...
 
@@ -43,6 +44,15 @@ class Retriever(BaseModel):
     """The identity of a retriever: whatever changes what it finds."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    prefix: ClassVar[str] = "bm25"
+    """What the names of its scores begin with."""
+    crosses_languages: ClassVar[bool] = False
+    """Whether it finds what says the same in another language, so that a query can always be searched by itself."""
+
+    def embedders(self) -> tuple[Embedder, ...]:
+        """The embedders that it opens."""
+        return ()
 
     def build(self, folder: Path) -> None:
         """Index the corpus table in this folder, next to it. What an earlier, broken build left there is replaced."""

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from pipeline.embedders.base import Embedder
 from pipeline.rows import Made, Row
 from pipeline.store import Dataset
 
@@ -71,8 +72,14 @@ class Stage(BaseModel):
         """The prompt files it reads."""
         return ()
 
+    def embedders(self) -> tuple[Embedder, ...]:
+        """The embedders that its workers open."""
+        return ()
+
     def check(self) -> None:
         """Raises where it is clear before the build begins that the stage cannot run here (MissingExtra)."""
+        for embedder in self.embedders():
+            embedder.check()
 
     def may_reject(self) -> float:
         """The share of its rows that may be rejects."""

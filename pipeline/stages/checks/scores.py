@@ -7,6 +7,7 @@ from pydantic import FiniteFloat, model_validator
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.siblings import SIBLING
 
 
 class Score(Check):
@@ -31,10 +32,31 @@ class Score(Check):
         if score is None:
             return fault("no_score", f"no {self.name!r} among {', '.join(pair.scores) or 'no scores'}")
         if self.at_least is not None and score < self.at_least:
-            return fault("low_score", f"{self.name} {score:.3f}, at least {self.at_least:g}")
+            return fault("low_score", f"{self.name} {score:.3f}, at least {self.at_least:g}", score, self.at_least)
         if self.at_most is not None and score > self.at_most:
-            return fault("high_score", f"{self.name} {score:.3f}, at most {self.at_most:g}")
+            return fault("high_score", f"{self.name} {score:.3f}, at most {self.at_most:g}", score, self.at_most)
         return None
+
+
+class SameQuestion(Check):
+    """The query does not ask again what another of its document asks, as the step `siblings` scored it. Reason: asks_again.
+
+    Of human questions on a paragraph some 5 % come as near as `at_most`: those that differ in a name or a number alone.
+    """
+
+    kind: Literal["same_question"] = "same_question"
+    at_most: FiniteFloat = 0.9
+
+    def open(self, context: Context) -> Judge:  # noqa: ARG002
+        return self._fault
+
+    def _fault(self, pair: Pair) -> Fault | None:
+        score = pair.scores.get(SIBLING)
+        if score is None or score <= self.at_most:
+            return None
+        return fault(
+            "asks_again", f"closeness {score:.2f}, at most {self.at_most:g}: {pair.query}", score, self.at_most
+        )
 
 
 class Label(Check):
@@ -52,4 +74,4 @@ class Label(Check):
     def _fault(self, pair: Pair) -> Fault | None:
         if pair.label is None or pair.label >= self.at_least:
             return None
-        return fault("low_label", f"label {pair.label:g}, at least {self.at_least:g}")
+        return fault("low_label", f"label {pair.label:g}, at least {self.at_least:g}", pair.label, self.at_least)

@@ -1,21 +1,24 @@
 """Checks of a text's bare shape: whether there is any, and whether it is of a sensible length."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 import regex
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import PositiveInt, model_validator
 
-from pipeline.rows import Pair
+from pipeline.languages import length_units
+from pipeline.rows import TASKS, Pair, Task
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
 from pipeline.stages.wording import words_of
 
+Words: TypeAlias = PositiveInt | Mapping[Task, PositiveInt]
+"""A number of words, or one for each of some tasks; in the others it is not bounded."""
+
 _SAYS_SOMETHING = regex.compile(r"[\p{L}\p{N}]")
-_DENSE = regex.compile(r"[\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Hang}]")
-# A character of Chinese, Japanese or Korean stands for about this many letters.
-_LETTERS_A_SIGN = 2.5
-# One word more or less is nothing in a long text and half of a short one.
-_SLACK = 15
+_ASCII_WORD = regex.compile(r"[A-Za-z0-9][!-~]*")
+_SIGN = regex.compile(r"[\p{L}\p{M}\p{N}--[\x00-\x7f]]", regex.V1)
 
 
 class Empty(Check):
@@ -35,44 +38,52 @@ def _empty(pair: Pair) -> Fault | None:
 
 
 class Length(Check):
-    """The written side has so many words, and a translation about as many letters as its source.
+    """The written side has so many words, of whatever its script counts for one. Reasons: too_short, too_long.
 
-    `max_ratio` bounds the longer length by the shorter, in letters. Reasons: too_short, too_long, length_ratio.
+    Where blanks part no words, characters are counted, as many to a word as its script needs (Chinese 2, Thai 4). "Taxi!" is a
+    whole sentence to translate, and no query; a sentence may be longer than anybody asks.
     """
 
     kind: Literal["length"] = "length"
-    min_words: PositiveInt = 2
-    max_words: PositiveInt = 64
-    max_ratio: Annotated[float, Field(gt=1)] = 3.0
+    min_words: Words = {"retrieval": 2, "similarity": 2, "bitext": 1, "classification": 2}
+    max_words: Words = {"retrieval": 64, "similarity": 128, "bitext": 192, "classification": 64}
 
     @model_validator(mode="after")
     def _in_order(self) -> "Length":
-        if self.min_words > self.max_words:
-            raise ValueError(f"min_words {self.min_words} is above max_words {self.max_words}; swap them")
+        for task, (fewest, most) in self._bounds().items():
+            if fewest > most:
+                raise ValueError(f"min_words {fewest} is above max_words {most:g} for {task}; swap them")
         return self
 
+    def _bounds(self) -> dict[Task, tuple[int, float]]:
+        return {task: (int(_of(self.min_words, task, 0)), _of(self.max_words, task, float("inf"))) for task in TASKS}
+
     def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
+        bounds = self._bounds()
 
-    def _fault(self, pair: Pair) -> Fault | None:
-        text = written(pair)
-        count = len(words_of(text))
-        if count < self.min_words:
-            return fault("too_short", f"{count} words, at least {self.min_words}: {text}")
-        if count > self.max_words:
-            return fault("too_long", f"{count} words, at most {self.max_words}: {text}")
-        return self._ratio(pair) if pair.task == "bitext" else None
-
-    def _ratio(self, pair: Pair) -> Fault | None:
-        shorter, longer = sorted((_letters(pair.query), _letters(pair.positive)))
-        ratio = (longer + _SLACK) / (shorter + _SLACK)
-        if ratio <= self.max_ratio:
+        def judge(pair: Pair) -> Fault | None:
+            fewest, most = bounds[pair.task]
+            text = written(pair)
+            count = _words(text, pair.query_language if pair.task == "retrieval" else pair.positive_language)
+            if count < fewest:
+                return fault("too_short", f"{count:g} words, at least {fewest}: {text}", count, fewest)
+            if count > most:
+                return fault("too_long", f"{count:g} words, at most {most:g}: {text}", count, most)
             return None
-        return fault(
-            "length_ratio", f"{ratio:.1f} times as long, at most {self.max_ratio:g}: {pair.query} | {pair.positive}"
-        )
+
+        return judge
 
 
-def _letters(text: str) -> float:
-    dense = 0 if text.isascii() else len(_DENSE.findall(text))
-    return len(text) + (_LETTERS_A_SIGN - 1) * dense
+def _of(words: Words, task: Task, otherwise: float) -> float:
+    return words.get(task, otherwise) if isinstance(words, Mapping) else words
+
+
+_units = lru_cache(maxsize=1024)(length_units)
+
+
+def _words(text: str, tag: str) -> float:
+    """How many words a text has; those in Latin letters and the signs of a script without blanks are added up."""
+    unit, size = ("words", 1) if text.isascii() else _units(tag)
+    if unit == "words":
+        return len(words_of(text))
+    return len(_ASCII_WORD.findall(text)) + len(_SIGN.findall(text)) / size

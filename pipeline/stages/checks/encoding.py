@@ -1,0 +1,167 @@
+"""The check for text that was broken on its way: bytes read in the wrong encoding, escapes that nobody undid.
+
+Text in UTF-8 that was read as something else reads back: encoded again it is well-formed UTF-8, which a human text almost
+never is by chance. That is tried first, since it is exact and quick; what is broken in part goes to ftfy, which is too slow
+(10 to 200 µs) for texts that nothing speaks against. So a search for characters that broken text is full of comes before both.
+"""
+
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import Annotated, Literal, NamedTuple
+
+import regex
+from pydantic import Field
+
+from pipeline.rows import Pair
+from pipeline.stages.base import Context
+from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
+
+_CODECS = (
+    "latin-1", "sloppy-windows-1252", "sloppy-windows-1251", "sloppy-windows-1250", "sloppy-windows-1253",
+    "sloppy-windows-1254", "sloppy-windows-1257", "iso-8859-2", "macroman", "cp437", "cp850", "cp866", "koi8-r",
+)  # fmt: skip
+_WIDE_CODECS = ("gb18030", "cp932")
+
+# What the bytes 80 to BF are in these encodings, and so what follows the byte C2 or higher of a letter in UTF-8.
+_SIGNS = "\x80-\xbf‚ƒ„…†‡ˆ‰‹‘’“”•–—˜™›€№₧"
+_LATIN = f"{_SIGNS}ŠŒŽšœžŸ"
+_LATIN_2 = f"{_SIGNS}ŠŚŤŽŹšśťžźˇ˘ŁĄŞŻ˛łąşĽ˝ľż"
+_CYRILLIC = f"{_SIGNS}ЂЃѓЉЊЌЋЏђљњќћџЎўЈҐЁЄЇІіґёєјЅѕї"
+_GREEK = f"{_SIGNS}΄΅ΆΈΉΊΌΎΏ"
+# Searches that begin with one set of characters are those that `re` runs through at a few nanoseconds a letter.
+_PAIR = re.compile(
+    f"[{_LATIN_2}{_CYRILLIC}{_GREEK}œŒŸ](?:(?<=[À-ô][{_LATIN}])|(?<=[ÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŔÃÅÑØÙÏĢĪĶĻĀ][{_LATIN_2}])"
+    f"|(?<=[ŕáâăäĺćçčéęëěíîďąīēź][{_LATIN_2}])(?=[{_LATIN_2}])|(?<=[В-Я][{_CYRILLIC}])"
+    f"|(?<=[а-п][{_SIGNS}])(?=[{_CYRILLIC}])|(?<=[а-п][{_CYRILLIC}])(?=[{_SIGNS}ЂЃЉЊЌЋЏЎЈҐЁЄЇІЅ])|(?<=[Β-Ω][{_GREEK}])|(?<=[α-ο][{_SIGNS}])(?=[{_GREEK}]))"
+)
+_LONE = "\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff\ud800-\udfff\ufdd0-\ufdef\ufff9-\uffff√≈∆◊∏∑¬⌐ƒ\u2550-\u256c┬├┼┘┌█▄▌▐▀─Ƣ锟"
+_SUSPECT = re.compile(f"[{_LONE}–—‡αßΓπΣσµτΦΘΩδ∞φε∩ŒÃÕ](?:(?<=[{_LONE}])|(?=[Ä-øÇûùÿ¢£¥₧░▒▓│┤╡╢╖╕╣║╗╝╜╛┐†°∞±≤≥∂∫]))")
+_ESCAPED = re.compile(
+    r"&(?:amp|lt|gt|quot|apos|nbsp|[a-z]{2,8};|#\d{1,6};|#x[0-9a-f]{1,5};)|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|(?-i:\\n(?![a-z]))",
+    re.IGNORECASE,
+)
+_UNUSABLE = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Cn}\ufffd--[\t\n\f\r\v]--[\U0001F000-\U0001FAFF]]", regex.V1)
+_WIDE = re.compile("[\u4e00-\u9fff\uff61-\uff9f\uac00-\ud7a3]")
+
+_CYRILLIC_WORDS = re.compile(r"[Ѐ-ӿ«»\x00-\x40]*")
+_CAPITALS = frozenset("ÀÁÇÈÉÊËÌÍÎÏÒÓÔÕÖÙÚÛÜÝŚŹČŠŽ")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Damage(NamedTuple):
+    reason: str
+    found: str
+    share: float
+
+
+class Encoding(Check):
+    """No side is mojibake (UTF-8 read as Latin-1, Windows-1251, ...) or has escapes and characters that mean nothing.
+
+    The real side may be broken in `max_share` of its characters beyond ASCII: a name in brackets does not spoil a passage,
+    and what a model wrote from it is judged for itself. Reasons: mojibake, broken_text.
+    """
+
+    kind: Literal["encoding"] = "encoding"
+    max_share: Share = 0.25
+
+    def open(self, context: Context) -> Judge:  # noqa: ARG002
+        return self._fault
+
+    def _fault(self, pair: Pair) -> Fault | None:
+        own = written(pair)
+        if damage := _damage(own):
+            return fault(damage.reason, f"{damage.found!r}: {own}", damage.share, 0.0)
+        other = pair.positive if pair.task == "retrieval" else pair.query
+        damage = _cached(other)
+        if damage is None or damage.share <= self.max_share:
+            return None
+        return fault(damage.reason, f"{damage.found!r}: {other}", damage.share, self.max_share)
+
+
+def _damage(text: str) -> _Damage | None:
+    if ("&" in text or "\\" in text) and (escaped := _ESCAPED.search(text)):
+        return _Damage("broken_text", escaped[0], 1.0)
+    if text.isascii():
+        unusable = None if text.isprintable() else _UNUSABLE.search(text)
+        return _Damage("broken_text", unusable[0], 1.0) if unusable else None
+    if _PAIR.search(text) or _SUSPECT.search(text):
+        return _misread(text) or _unusable(text)
+    if (wide := _WIDE.search(text)) and _reads_back(text[wide.start() : wide.start() + 200], _WIDE_CODECS):
+        return _Damage("mojibake", text[:20], 1.0)
+    return None if text.isprintable() else _unusable(text)
+
+
+# A passage comes with each of its queries.
+_cached = lru_cache(maxsize=64)(_damage)
+
+
+def _misread(text: str) -> _Damage | None:
+    import ftfy  # which also registers the sloppy encodings
+
+    if "\ufffd" in text or "锟斤" in text:
+        return _Damage("mojibake", "\ufffd", _lost_share(text))
+    if _may_be_chance(text):
+        return None
+    if not _is_a_sign(text) and _reads_back(text, _CODECS):
+        return _Damage("mojibake", text[:20], 1.0)
+    fixed = ftfy.fix_encoding(text)
+    return _Damage("mojibake", _first_change(text, fixed), _share(text, fixed)) if fixed != text else None
+
+
+def _reads_back(text: str, codecs: tuple[str, ...]) -> bool:
+    """Whether all characters beyond ASCII are bytes of UTF-8, read as one of these encodings; the end may be cut off."""
+    for codec in codecs:
+        try:
+            data = text.encode(codec)
+        except UnicodeEncodeError:
+            continue
+        if not data.isascii() and _is_utf8(data):
+            return True
+    return False
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError as broken:
+        return broken.reason == "unexpected end of data" and not data[: broken.start].isascii()
+    return True
+
+
+def _is_a_sign(text: str) -> bool:
+    """A capital and a mark in an otherwise plain text: NESCAFÉ®."""
+    beyond = [letter for letter in text if not letter.isascii()]
+    return len(beyond) == 2 and beyond[0] in _CAPITALS and not beyond[1].isalpha()
+
+
+def _may_be_chance(text: str) -> bool:
+    """A few Cyrillic letters and nothing else, such as Вє, which are bytes of UTF-8 too."""
+    return _CYRILLIC_WORDS.fullmatch(text) is not None and sum(not letter.isascii() for letter in text) < 8
+
+
+def _share(text: str, fixed: str) -> float:
+    """How much of the characters beyond ASCII a repair takes away."""
+    before = Counter(letter for letter in text if not letter.isascii())
+    return (before - Counter(fixed)).total() / max(1, before.total())
+
+
+def _lost_share(text: str) -> float:
+    """How much of the characters beyond ASCII is lost, where a replacement character stands for one byte of two or three."""
+    lost = 3 * text.count("\ufffd") + 2 * len(_PAIR.findall(text)) + text.count("锟斤")
+    return min(1.0, lost / sum(not letter.isascii() for letter in text))
+
+
+def _first_change(text: str, fixed: str) -> str:
+    place = next((at for at, (one, other) in enumerate(zip(text, fixed, strict=False)) if one != other), len(fixed))
+    return text[max(0, place - 10) : place + 10]
+
+
+def _unusable(text: str) -> _Damage | None:
+    found = _UNUSABLE.findall(text)
+    return (
+        _Damage("broken_text", found[0], len(found) / sum(not letter.isascii() or letter in found for letter in text))
+        if found
+        else None
+    )
