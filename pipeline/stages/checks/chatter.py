@@ -53,6 +53,8 @@ _MARKS = re.compile(r"[<>\[{|:：﹕፦՝▁ĠĊ\n`#*•()_–—\"“„«「}]
 _CLOSERS = frozenset("\"'“”»«」』’`.!！。")
 _SENTENCE_ENDS = (".", "!", "?", "！", "。", "？", "؟", "।")
 _QUOTES = "\"'“”„«»「『—–"
+_INITIALS = frozenset("qaвос问問答سج")
+"""What question and answer are shortened to before a colon."""
 _OPENING, _CLOSING = "\"'“”„«»「『‘`", "\"'“”»«」』’`"
 
 _SELF = regex.compile(
@@ -190,7 +192,8 @@ def _names_a_task(head: str, words: Tongue) -> bool:
 def _is_label(head: str, words: Tongue) -> bool:
     length = _length(head)
     if length <= 2:
-        return words.noun.search(head) is not None or head.strip(_WRAP) in words.names
+        said = head.strip(_WRAP)
+        return said in _INITIALS or said in words.names or words.noun.search(head) is not None
     return length <= 8 and words.asked.search(head) is not None
 
 

@@ -73,7 +73,8 @@ def tongue(tag: str) -> Tongue:
 
 
 def _phrases(table: dict[str, str], key: str) -> list[str]:
-    return [phrase for phrase in table.get(key, "").split("|") if phrase]
+    # Folded as the texts are, in which a Greek word ends in another sigma.
+    return [phrase.casefold() for phrase in table.get(key, "").split("|") if phrase]
 
 
 def _given(by: list[str], text: str) -> str:

@@ -46,7 +46,7 @@ class Length(Check):
 
     kind: Literal["length"] = "length"
     min_words: Words = {"retrieval": 2, "similarity": 2, "bitext": 1, "classification": 2}
-    max_words: Words = {"retrieval": 64, "similarity": 128, "bitext": 192, "classification": 64}
+    max_words: Words = {"retrieval": 64, "similarity": 128, "bitext": 512, "classification": 64}
 
     @model_validator(mode="after")
     def _in_order(self) -> "Length":
