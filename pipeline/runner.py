@@ -18,9 +18,10 @@ from pipeline import __version__, asking, work
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
 from pipeline.interrupts import heed, interruptible
+from pipeline.lock import lock
 from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, StageError, TableStage
-from pipeline.store import Dataset, Stats, StoreError, lock
+from pipeline.store import Dataset, Stats, StoreError
 from pipeline.stream import BudgetError, answered
 from pipeline.work import Job, Writer
 from pipeline.workers import Workers, result, workers_of

@@ -11,13 +11,11 @@ Every file appears whole or not at all: it is written beside its place under a n
 rejects come before its rows, so a part with rows has its rejects too.
 """
 
-import fcntl
 import json
 import os
 import re
 import secrets
 import shutil
-import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -222,31 +220,6 @@ class Dataset:
     def count(self) -> int:
         """How many rows there are, from the manifests."""
         return sum(artifact.stats().rows_out for artifact in self.artifacts)
-
-
-@contextmanager
-def lock(folder: Path) -> Iterator[None]:
-    """Hold the build; another run of it on this machine is told so at once. The kernel frees it however the process ends."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
-    except OSError as cause:
-        raise StoreError(
-            f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can"
-        ) from cause
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as cause:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise StoreError(f"{folder}: in use by {holder}; wait until it ends or stop it") from cause
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()}")
-        file.flush()
-        yield
-        with suppress(OSError):
-            file.truncate(0)
 
 
 def write_table(path: Path, table: pa.Table, *, flush: bool = True) -> None:

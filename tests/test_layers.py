@@ -15,7 +15,7 @@ RANKS = [
     {"stages"},
     {"exporters"},
     {"config"},
-    {"plan", "work", "contents"},
+    {"plan", "work", "contents", "lock"},
     {"asking", "sizes"},
     {"estimate"},
     {"yields"},

@@ -59,7 +59,11 @@ class Project:
             "clean": {"kind": "filter", "input": ["retrieval", "similarity"], "checks": CHECKS},
             "unique": {"kind": "dedup", "input": "clean"},
             "scored": {"kind": "embed_score", "input": "unique", "embedder": {"kind": "hashing"}},
-            "meant": {"kind": "meaning", "input": "scored", "false_accept_rate": 0.5},
+            "meant": {
+                "kind": "filter",
+                "input": "scored",
+                "checks": [{"kind": "meaning", "false_accept": 0.5, "closeness": {}}],
+            },
             "hits": {"kind": "search", "pairs": "meant", "corpus": ["passages", "sentences"], "k": 30},
             "examples": {"kind": "hard_negatives", "hits": "hits", "take": 2},
             "tuples": {"kind": "export", "input": "examples", "shard_rows": 100},
