@@ -4,10 +4,11 @@
 
 Texts are 8 to 20 made-up words, drawn by Zipf's law (seeded). Of every hundred, five are copies of others in which one word of
 twenty, and at least one, is another. Each size is committed as a step commits it, and then signed, cut into bands, verified
-and clustered by the stage `near_dedup`, by as many processes as a build would have workers; its seconds end when every row
-is judged. Of a copy in a short text the similarity may be below what is asked for: `near copies` are those that are not, and
-what is found of them is what the bands let through. A false cluster joins rows that were not made of one. Memory is the
-proportional set size of all processes, sampled ten times a second, over what they had before.
+and clustered by the stage `near_dedup`, by as many processes as a build would have workers: `seconds` end when the clusters
+are known, and `with rows` when every row is judged and written. Of a copy in a short text the similarity may be below what is
+asked for: `near copies` are those that are not, and what is found of them is what the bands let through. A false cluster joins
+texts that were not made of one. Memory is all processes' own, sampled ten times a second, over what they had before; files
+mapped into it are left out, for the kernel takes their pages back when it wants to.
 
 The peer is datasketch's MinHashLSH on fewer texts (its rate does not depend on how many there are): the same grams, the same
 bands, and what it finds verified in the same way.
@@ -41,7 +42,18 @@ from pipeline.work import Job
 
 COPIES = 0.05
 PART_ROWS = 10_000
-HEAD = ("method", "texts", "seconds", "texts/s", "copies found", "near copies found", "false clusters", "peak MB")
+HEAD = (
+    "method",
+    "texts",
+    "seconds",
+    "texts/s",
+    "CPU s",
+    "with rows",
+    "copies found",
+    "near copies found",
+    "false clusters",
+    "peak MB",
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +71,9 @@ class Found:
     method: str
     kept: Sequence[int]
     seconds: float
-    peak: int
+    cpu: float
+    with_rows: float = 0
+    peak: int = 0
 
 
 def main() -> None:
@@ -78,8 +92,12 @@ def main() -> None:
     lines = [HEAD, *(measured(*row, stage) for row in rows)]
     print("\n".join(aligned(lines, range(1, len(HEAD)))))
     if given.peer_texts:
-        rates = [len(planted.texts) / found.seconds for planted, found in rows]
-        print("times the peer: " + ", ".join(f"{rate / rates[-1]:.0f}" for rate in rates[:-1]))
+        for name, seconds in (
+            ("seconds", [found.seconds for _, found in rows]),
+            ("CPU s", [found.cpu for _, found in rows]),
+        ):
+            rates = [len(planted.texts) / taken for (planted, _), taken in zip(rows, seconds, strict=True)]
+            print(f"texts by {name}, times the peer: " + ", ".join(f"{rate / rates[-1]:.1f}" for rate in rates[:-1]))
 
 
 def plant(count: int) -> Planted:
@@ -109,14 +127,16 @@ def ours(planted: Planted, stage: NearDedup, folder: Path, processes: int) -> Fo
     with get_context("forkserver").Pool(processes) as pool:
         pool.map(warmed, range(processes), chunksize=1)
         with peak_of_children() as peak:
-            began = time.monotonic()
+            began, used = time.monotonic(), cpu_of_children()
             shares = [(job, share, number) for number, share in enumerate(work.cut_in_shares(job))]
             pool.starmap(work.spread, shares, chunksize=1)
             pool.starmap(work.gather, [(job, one) for one in range(stage.buckets(len(planted.texts)))], chunksize=1)
             pool.apply(work.build, (job,))
+            seconds, used = time.monotonic() - began, cpu_of_children() - used
             pool.starmap(work.run_part, [(job, number) for number in range(len(job.paths))])
-            seconds = time.monotonic() - began
-    return Found(f"near_dedup, {processes} processes", kept_of(job, len(planted.texts)), seconds, peak[0])
+            with_rows = time.monotonic() - began
+    kept = kept_of(job, len(planted.texts))
+    return Found(f"near_dedup, {processes} processes", kept, seconds, used, with_rows, peak[0])
 
 
 def warmed(_: int) -> None:
@@ -162,8 +182,15 @@ def peak_of_children() -> Iterator[list[int]]:
     sampler.join()
 
 
+def cpu_of_children() -> float:
+    """The seconds of CPU that this process's children have used."""
+    used = (process.cpu_times() for process in psutil.Process().children(recursive=True))
+    return sum(its.user + its.system for its in used)
+
+
 def memory(processes: Iterable[psutil.Process]) -> int:
-    return sum(process.memory_full_info().pss for process in processes)
+    resident = (process.memory_info() for process in processes)
+    return sum(its.rss - its.shared for its in resident)
 
 
 def peer(planted: Planted, stage: NearDedup) -> Found:
@@ -171,7 +198,7 @@ def peer(planted: Planted, stage: NearDedup) -> Found:
     from datasketch import MinHash, MinHashLSH
 
     cut = banding(stage.similarity)
-    began = time.monotonic()
+    began, used = time.monotonic(), time.process_time()
     lsh = MinHashLSH(num_perm=cut.values, params=(cut.bands, cut.rows))
     kept = list(range(len(planted.texts)))
     grams: list[frozenset[str]] = []
@@ -186,7 +213,7 @@ def peer(planted: Planted, stage: NearDedup) -> Found:
             kept[at] = min(joined)
         lsh.insert(number, signed, check_duplication=False)
     kept = [root(kept, at) for at in range(len(kept))]
-    return Found("datasketch, 1 process", kept, time.monotonic() - began, 0)
+    return Found("datasketch, 1 process", kept, time.monotonic() - began, time.process_time() - used)
 
 
 def grams_in(text: str, gram: int) -> frozenset[str]:
@@ -217,6 +244,8 @@ def measured(planted: Planted, found: Found, stage: NearDedup) -> tuple[str, ...
         f"{len(planted.texts):,}",
         f"{found.seconds:.1f}",
         f"{len(planted.texts) / found.seconds:,.0f}",
+        f"{found.cpu:.1f}",
+        f"{found.with_rows:.1f}" if found.with_rows else "",
         f"{together.mean():.1%}",
         f"{near.mean():.2%} of {len(near):,}",
         f"{false_clusters(planted, kept.tolist()):,}",

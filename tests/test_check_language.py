@@ -39,6 +39,8 @@ def found(check: Check, query: str, tag: str) -> str | None:
         ("Ko je sagradio svjetionik na zapadnoj obali?", "sr-Latn", None),
         ("Ko je sagradio svjetionik na zapadnoj obali?", "sr-Cyrl", "wrong_script"),
         ("Ko je sagradio svjetionik na zapadnoj obali?", "bs", None),
+        ("Dengiz qirg‘og‘idagi mayoqni kim va qachon qurgan?", "uz", None),
+        ("Dengiz qirg‘og‘idagi mayoqni kim va qachon qurgan?", "uz-Cyrl", "wrong_script"),
         ("Siapa yang membangun mercusuar di pantai barat?", "ms", None),
         ("Hvem byggede fyrtårnet på vestkysten?", "nb", None),
         ("तुम्ही कधी परत येणार आहात?", "mr", None),
@@ -49,6 +51,10 @@ def found(check: Check, query: str, tag: str) -> str | None:
         ("誰が西海岸に灯台を建てましたか", "ja", None),
         ("谁在戈尔韦附近的海岸上建造了这座灯塔", "ja", "wrong_language"),
         ("誰在西岸建造了這座燈塔?", "zh-Hans", None),
+        ("谁在戈尔韦附近的海岸上建造了这座灯塔", "ko", "wrong_language"),  # signs that Korean may be written in
+        ("누가 서쪽 해안에 등대를 세웠습니까", "ko", None),
+        ("Ποιος έχτισε τον φάρο στην ακτή;", "el", None),
+        ("Who built the lighthouse on the western shore, and from what? Φάρος!", "el", "wrong_script"),
         ("Harvard Medical School 和 Dental Medicine 在哪里", "zh", None),
         ("Kiki?", "de", None),
         ("1862 – 1934", "th", None),
@@ -72,6 +78,26 @@ def test_a_text_is_held_to_the_language_it_claims(text: str, tag: str, reason: s
 )
 def test_names_and_loan_words_do_not_make_a_short_text_foreign(text: str, tag: str) -> None:
     assert found(Language(), text, tag) is None
+
+
+SPANISH = "El faro se levanta junto a la costa, y los barcos que vuelven de noche lo ven desde muy lejos sin peligro."
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "Harbor Lights, New Western Shore Records, Peter Walsh & Norwich City Grand Central Theater: " + SPANISH,
+            None,
+        ),
+        ("Harbor Lights, New Western Shore Records: " + ENGLISH + " " + ENGLISH, "wrong_language"),
+        (SPANISH + " " + SPANISH, None),
+        (SPANISH[:55] + " Кто построил маяк на берегу и когда его впервые зажгли ночью?" * 4, "wrong_language"),
+    ],
+)
+def test_a_passage_whose_first_line_does_not_show_its_language_is_read_on(text: str, reason: str | None) -> None:
+    fault = Language().open(CONTEXT)(pair("Who?", "en es", text))
+    assert (fault.reason if fault else None) == reason
 
 
 def test_spanish_full_of_english_names_is_not_english() -> None:
@@ -115,7 +141,7 @@ def test_the_language_of_both_sides_is_checked_and_the_fault_says_what_was_found
     assert fault.score < fault.threshold
 
 
-@pytest.mark.parametrize("tag", [*XLM_R, "tlh", "cnr", "pcm", "lfn", "yue"])
+@pytest.mark.parametrize("tag", [*XLM_R, "tlh", "cnr", "pcm", "lfn", "yue", "ff-Adlm"])
 def test_any_language_can_be_claimed(tag: str) -> None:
     assert claim_of(tag).in_script.pattern
     assert found(Language(), "1862", tag) is None
@@ -150,6 +176,7 @@ def test_letters_of_another_alphabet_within_a_word_are_found(text: str, tag: str
         ("¿Quién construyó el faro de la costa and when was it lit for the first time?", "es"),
         ("Who built the lighthouse on the shore y cuándo se encendió por primera vez en la noche?", "en"),
         ("Wer hat den Leuchtturm an der Küste gebaut et quand a-t-il été allumé pour la première fois?", "de"),
+        ("Eu não tinha a menor ideia what they were doing.", "pt"),  # which CLD2 takes for Portuguese
         ("Кто построил маяк на берегу and when was it lit for the first time?", "ru"),
         ("Кто построил маяк на берегу і коли його вперше запалили вночі?", "ru"),
         ("是谁在海岸上建造了这座灯塔 and when was it lit", "zh"),
@@ -177,6 +204,13 @@ def test_a_clause_in_another_language_is_found(text: str, tag: str) -> None:
 )
 def test_names_titles_and_quotations_are_no_other_language(text: str, tag: str) -> None:
     assert found(Mixed(), text, tag) is None
+
+
+def test_a_clause_is_found_in_a_text_whose_language_was_not_asked_before_as_in_one_whose_was() -> None:
+    text, tag = "Wer hat den Leuchtturm an der Küste gebaut y cuándo se encendió por primera vez en la noche?", "de"
+    before = found(Mixed(), text, tag)
+    assert found(Language(), text, tag) is None
+    assert before == found(Mixed(), text, tag) == "mixed_language"
 
 
 def test_a_clause_is_as_long_as_asked_for_and_another_script_as_large() -> None:

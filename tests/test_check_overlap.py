@@ -1,9 +1,11 @@
 """What is copied from a passage, a sentence or a source, and what is merely about the same."""
 
+import unicodedata
 from pathlib import Path
 from typing import cast
 
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -12,7 +14,7 @@ from pipeline.rows import Pair, Task
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault
 from pipeline.stages.checks.overlap import Copy, PromptLeak, SameSentence, Untranslated
-from pipeline.stages.wording import common_stretch, folded, letters_of
+from pipeline.stages.wording import common_stretch, folded, letters_of, words_of
 
 PASSAGES = {
     "en": "The mill's wheel was carved from a single oak in 1791. Every spring the miller's sons cleared the long ditch "
@@ -115,6 +117,15 @@ def test_syllables_are_not_counted_as_words_where_blanks_part_them() -> None:
     assert found(Copy(max_run=10), query, PASSAGES["vi"], languages="en en") == "copies_passage"
 
 
+@pytest.mark.parametrize("language", ["hi", "ar", "th"])
+def test_a_copy_is_told_by_its_pieces_also_where_letters_have_marks(language: str) -> None:
+    sentence = f"{COPIES[language]} {PASSAGES[language].removesuffix('।')} {COPIES[language]}"
+    middle = len(sentence) // 2
+    changed = f"{sentence[:middle]} ह {sentence[middle:]}"
+    assert found(Copy(max_share=1), changed, sentence, languages=f"{language} {language}") == "copies_passage"
+    assert found(Copy(max_share=1, max_containment=1, max_run=500), changed, sentence) is None
+
+
 def test_a_copy_says_what_share_of_the_query_it_is_and_what_share_was_too_much() -> None:
     whole = judge(Copy(), COPIES["en"], PASSAGES["en"])
     assert whole is not None
@@ -124,6 +135,11 @@ def test_a_copy_says_what_share_of_the_query_it_is_and_what_share_was_too_much()
     assert pieces.score is not None
     assert 0.92 <= pieces.score < 1
     assert pieces.threshold == 0.92
+
+
+@pytest.mark.parametrize("dotted", ["न\u093c", "क\u094d\u093c", "क\u093c\u0338", "क\u093c\u093c", "\u0958", "क\u093cा"])
+def test_a_dot_that_stands_where_it_should_not_is_put_in_its_place(dotted: str) -> None:
+    assert folded(f"का {dotted} का") == unicodedata.normalize("NFKC", f"का {dotted} का")
 
 
 def test_marks_that_are_mostly_left_out_make_no_difference() -> None:
@@ -147,6 +163,30 @@ def test_a_common_stretch_is_found_exactly_where_there_is_one(text: str, other: 
 def test_letters_are_the_same_however_many_other_signs_a_text_has(text: str) -> None:
     many = "".join(chr(sign) for sign in range(0x2190, 0x2190 + 80))
     assert letters_of(many + " " + text) == letters_of(text) == "".join(filter(str.isalnum, folded(text)))
+
+
+# Each row is of one script, with what is rare in it and what is not of it at all.
+SIGNS = st.sampled_from(
+    [
+        "a\u093cकनरळख\u094dा\u0951\u0958\u0929 \u0338\u0301।“'",
+        "กำิ\u0e4dๆ่ b_",
+        "கொோ\u0bbe\u0bcd௰ ,",
+        "كَتَبَ\u0653\u0655گ ،",
+        "灯，（）：；！？…。\xa0ー\u3099か",
+        "aIıİi\u0307ßﬁſ'’-_–é\u0301½² \x85",
+        "ខ្\u17d2ើ។ \ud800",
+    ]
+).flatmap(lambda signs: st.text(signs, max_size=40))
+
+
+@settings(deadline=None)
+@given(SIGNS | st.text(max_size=40))
+def test_short_cuts_fold_and_part_a_text_as_the_long_way_does(text: str) -> None:
+    plain = unicodedata.normalize("NFKC", text).casefold().replace("’", "'").replace("i\u0307", "i").replace("ı", "i")
+    assert folded(text) == plain
+    assert letters_of(text) == "".join(filter(str.isalnum, plain))
+    if not regex.search(r"[\p{Han}\p{Hira}\p{Kana}\p{Thai}\p{Laoo}\p{Khmr}\p{Mymr}\p{Tibt}]", plain):
+        assert words_of(text) == tuple(regex.findall(r"\w+(?:'\w+)*", plain))
 
 
 @pytest.mark.parametrize(

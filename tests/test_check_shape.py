@@ -32,6 +32,8 @@ def found(check: Length, judged: Pair) -> str | None:
         ("เรือ", "th", "too_short"),
         ("เรือข้ามฟากออกกี่โมง", "th", None),
         ("NATO 总部", "zh", None),
+        ("NATO，。！", "zh", "too_short"),
+        ("ี้ีี้้", "th", "too_short"),
         ("谁造了渡船", "en", None),
         ("a b " * 33, "en", "too_long"),
         ("渡" * 129, "zh", "too_long"),

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.rows import Example, Note, Pair, Reject, Row
-from pipeline.stages import contamination, similar
 from pipeline.stages.base import Context, StageError
+from pipeline.stages.contamination import index, similar
+from pipeline.stages.contamination.ngrams import letter_set, tokens, weight, word_runs
 from pipeline.stages.decontaminate import Decontaminate
-from pipeline.stages.ngrams import letter_set, tokens, weight, word_runs
+from pipeline.stages.wording import sentence_key
 
 QUERIES = {
     "q1": "When did the herring fleet of Skagen leave the old harbour for the last time?",
@@ -236,7 +237,7 @@ def test_equal_numbers_of_unequal_runs_reject_nothing(tmp_path: Path, monkeypatc
         runs = word_runs(texts, words)
         return runs._replace(numbers=runs.numbers * 0)
 
-    monkeypatch.setattr(contamination, "word_runs", same)
+    monkeypatch.setattr(index, "word_runs", same)
     write_beir(tmp_path / "sea")
     other = "Nobody on the island could say how many winters the grey mare had already seen before she came"
     assert details(tmp_path / "sea", other) == [""]
@@ -278,6 +279,31 @@ def test_a_text_is_rejected_if_it_shares_a_run_or_is_near_and_only_then(
         shares = any(runs_of(text, 4) & runs_of(other, 4) for other in benchmark)
         likeness = max(similar.jaccard(letter_set(text), letter_set(other)) for other in benchmark)
         assert bool(detail) == (shares or likeness >= near)
+
+
+def edited(text: str, edits: int, draw: random.Random) -> str:
+    letters = list(text)
+    for at in draw.sample(range(len(letters)), edits):
+        letters[at] = draw.choice("xyz")
+    return "".join(letters)
+
+
+@pytest.mark.parametrize("near", [0.5, 0.6, 0.8, 0.9, 1.0])
+def test_long_texts_are_near_as_short_ones_are(tmp_path: Path, near: float) -> None:
+    draw = random.Random(1)
+    words = " ".join([*PASSAGES.values(), *QUERIES.values()]).lower().split()
+    benchmark = [" ".join(draw.choices(words, k=draw.randint(25, 90))) for _ in range(40)]
+    texts = [edited(text[draw.randint(0, 60) :], draw.randint(0, 15), draw) for text in benchmark * 20]
+    texts.extend(benchmark)
+    write_lines(tmp_path / "sea.jsonl", [{"text": text} for text in benchmark])
+    sets = [letter_set(sentence_key(text)) for text in benchmark]
+    likeness = [max(similar.jaccard(letter_set(sentence_key(text)), other) for other in sets) for text in texts]
+    found = rejected(
+        tmp_path / "sea.jsonl", [pair(pair_id=str(at), query=text) for at, text in enumerate(texts)], near=near, n=99
+    )
+    scores = {int(key): row.score for key, row in found.items()}
+    assert scores == {at: like for at, like in enumerate(likeness) if like >= near}
+    assert 5 < len(scores) < len(texts)
 
 
 @given(st.lists(st.text(max_size=30), min_size=1, max_size=5))

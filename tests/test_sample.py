@@ -14,7 +14,7 @@ from pipeline.languages import XLM_R, language
 from pipeline.rows import Document, Pair, Passage, Reject, Row, Seed, to_table
 from pipeline.stages.base import Context, StageError
 from pipeline.stages.quotas import quotas
-from pipeline.stages.sample import Sample, _Lowest
+from pipeline.stages.sample import Lowest, Sample
 from pipeline.store import Artifact, Dataset, write_table
 
 LANGUAGES = ("en", "sw", "zh-Hant")
@@ -286,7 +286,7 @@ def test_a_sample_without_alpha_is_what_it_was_before_there_was_one() -> None:
 
 
 def test_the_scores_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
-    lowest = _Lowest(100)
+    lowest = Lowest(100)
     for start in range(0, 100_000, 1_000):
         lowest.add(np.arange(start + 1_000, start, -1, dtype=np.uint64))
         assert sum(len(scores) for scores in lowest._kept) <= 11_200
@@ -294,7 +294,7 @@ def test_the_scores_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
 
 
 def test_a_bound_of_none_keeps_no_score() -> None:
-    assert _Lowest(0).threshold() < 0
+    assert Lowest(0).threshold() < 0
 
 
 @pytest.mark.parametrize("field", ["at_least", "per_language"])

@@ -60,9 +60,11 @@ class Copies:
     def find(self, ids: Sequence[str]) -> Iterator[Copy | None]:
         """What each of these is a copy of, in their order; None for one that is like no other."""
         keys = np.fromiter(map(number_of, ids), np.uint64, len(ids))
-        bounds = np.searchsorted(self._keys, keys), np.searchsorted(self._keys, keys, "right")
-        for one, start, end in zip(ids, *(bound.tolist() for bound in bounds), strict=True):
-            yield next((copy for at in range(start, end) if (copy := self._copy(one, at))), None)
+        starts = np.searchsorted(self._keys, keys).tolist()
+        ends = np.searchsorted(self._keys, keys, "right").tolist()
+        for one, start, end in zip(ids, starts, ends, strict=True):
+            # Nearly always none or one: two ids of one number are one in many billions.
+            yield next(filter(None, (self._copy(one, at) for at in range(start, end))), None) if start < end else None
 
     def _copy(self, one: str, at: int) -> Copy | None:
         found, kept_id, similarity = (column[at].as_py() for column in self._columns)

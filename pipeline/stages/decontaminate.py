@@ -12,9 +12,9 @@ from pydantic import Field, PositiveInt
 
 from pipeline.rows import Note, Pair, Reject, Row
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
-from pipeline.stages.benchmarks import CorpusChoice, benchmark_texts
 from pipeline.stages.checks.base import fault
-from pipeline.stages.contamination import Contamination, Shared, blocks, build
+from pipeline.stages.contamination.index import Contamination, Shared, blocks, build
+from pipeline.stages.contamination.texts import CorpusChoice, benchmark_texts
 
 
 class Decontaminate(ActorStage):

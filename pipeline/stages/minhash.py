@@ -40,6 +40,7 @@ class Banding(NamedTuple):
         return self.bands * self.rows
 
 
+@lru_cache
 def banding(similarity: float, recall: float = 0.98, most: int = 128) -> Banding:
     """The most selective keys with which two texts so similar share one with a probability of `recall`.
 

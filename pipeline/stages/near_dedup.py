@@ -51,7 +51,7 @@ class NearDedup(ComparingStage):
 
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Document, Passage, Pair)}
     share_rows: ClassVar[int] = 100_000
-    keys_at_once: ClassVar[int] = 4_000_000
+    keys_at_once: ClassVar[int] = 2_000_000
     """How many keys a bucket holds, about, while that makes no more buckets than `most_buckets`."""
     most_buckets: ClassVar[int] = 256
     neighbours: ClassVar[int] = 10
@@ -104,7 +104,7 @@ class NearDedup(ComparingStage):
         keys, whole = [np.empty((self._cut.bands, 0), np.uint64)], [np.empty(0, np.uint64)]
         with pa.ipc.new_file(str(_filed_path(context.folder)), FILED) as file:
             for batch in read(share, row_type, self._compared(row_type), self.best, self.letters_at_once):
-                signed, filed = self._sign(batch)
+                signed, filed = self._filed(batch)
                 file.write_batch(filed)
                 keys.append(signed)
                 whole.append(filed["whole"].to_numpy())
@@ -113,14 +113,22 @@ class NearDedup(ComparingStage):
     def _compared(self, row_type: type[Row]) -> str:
         return self.by or ("written" if issubclass(row_type, Pair) else "text")
 
-    def _sign(self, batch: pa.RecordBatch) -> tuple[U64, pa.RecordBatch]:
+    def _filed(self, batch: pa.RecordBatch) -> tuple[U64, pa.RecordBatch]:
+        # Few texts at a time: what rensa gives are Python's numbers, and those that leave the cache cost twice as much.
+        parts = runs(batch["letters"].to_numpy(), self.letters_at_once // 10)
+        signed = [self._sign(batch.slice(start, end - start)) for start, end in parts]
+        keys, whole, sketch = (np.concatenate(part, axis=-1) for part in zip(*signed, strict=True))
+        return keys, pa.record_batch([*batch.columns, pa.array(whole), pa.array(sketch)], schema=FILED)
+
+    def _sign(self, batch: pa.RecordBatch) -> tuple[U64, U64, U64]:
+        """The keys of some rows, the number of the whole of each, and its sketch."""
         grams = grams_of(batch["text"].to_pylist(), self.gram)
-        beside = wholes(grams_of(batch["beside"].to_pylist(), self.gram))
         of, text = batch["of"].to_numpy(), wholes(grams)
+        besides = batch["beside"].to_pylist()
+        beside = wholes(grams_of(besides, self.gram)) if any(besides) else np.zeros_like(of)
         whole = np.where(text == 0, text, mixed(text ^ mixed(beside ^ of)))
         signed = signatures(grams, self._cut.values)
-        filed = pa.record_batch([*batch.columns, pa.array(whole), pa.array(sketches(signed))], schema=FILED)
-        return band_keys(signed, self._cut, of), filed
+        return band_keys(signed, self._cut, of), whole, sketches(signed)
 
     def gather(self, bucket: pa.Table, context: Context) -> pa.Table:
         """The pairs of rows in one bucket that are near, and how near."""
@@ -128,8 +136,7 @@ class NearDedup(ComparingStage):
         one, other = _candidates(bucket, compared, self.neighbours)
         letters = compared.numbers("letters", one) + compared.numbers("letters", other)
         found = [
-            self._near(one[start:end], other[start:end], compared)
-            for start, end in runs(letters, 4 * self.letters_at_once)
+            self._near(one[start:end], other[start:end], compared) for start, end in runs(letters, self.letters_at_once)
         ]
         return pa.concat_tables([_EDGES.empty_table(), *found])
 

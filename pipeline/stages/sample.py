@@ -25,8 +25,8 @@ from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
 from pipeline.stages.quotas import QuotaError, floors_under_caps, floors_within, quotas
 from pipeline.store import Dataset, write_bytes
 
-_HIGHEST = 2**64 - 1
-_NONE = -1  # below every score
+ALL_KEPT = 2**64 - 1
+NONE_KEPT = -1  # below every score
 _THRESHOLDS = "thresholds.json"
 
 
@@ -38,7 +38,8 @@ TagOrOthers = Annotated[str, AfterValidator(_known_tag)]
 Bounds: TypeAlias = int | dict[str, int] | None
 
 
-def _bound(bounds: Bounds, tag: str) -> int | None:
+def bound_of(bounds: Bounds, tag: str) -> int | None:
+    """The bound on a language: its own, else that of the others."""
     return bounds.get(tag, bounds.get(OTHERS)) if isinstance(bounds, dict) else bounds
 
 
@@ -106,13 +107,13 @@ class Sample(ActorStage):
         """
         dataset = context.inputs["input"]
         most: Callable[[str], int | None] = self._most if self.alpha is None else self._quotas(dataset).__getitem__
-        lowest: dict[str, _Lowest] = {}
+        lowest: dict[str, Lowest] = {}
         for table in dataset.tables([dataset.row_type.schema.names[0], _language_column(dataset.row_type)]):
             for tag, scores in self._scores(table):
                 if tag not in lowest:
-                    lowest[tag] = _Lowest(most(tag))
+                    lowest[tag] = Lowest(most(tag))
                 lowest[tag].add(scores)
-        overall = _Lowest(self.n)
+        overall = Lowest(self.n)
         for kept in lowest.values():
             overall.add(kept.scores())
         highest = overall.threshold()
@@ -174,21 +175,21 @@ class Sample(ActorStage):
         return set(filter(self._is_wanted, {OTHERS}.union(self.languages or (), *bounds)))
 
     def _floor(self, tag: str) -> int:
-        return _bound(self.at_least, tag) or 0
+        return bound_of(self.at_least, tag) or 0
 
     def _caps(self, tags: Iterable[str]) -> dict[str, int]:
-        return {tag: cap for tag in tags if (cap := _bound(self.per_language, tag)) is not None}
+        return {tag: cap for tag in tags if (cap := bound_of(self.per_language, tag)) is not None}
 
     def _most(self, tag: str) -> int | None:
         """How many rows of a language can be in the sample; `n` of all languages are no more than `n` of each."""
-        return min((most for most in (_bound(self.per_language, tag), self.n) if most is not None), default=None)
+        return min((most for most in (bound_of(self.per_language, tag), self.n) if most is not None), default=None)
 
 
 def _language_column(row_type: type[Row]) -> str:
     return "positive_language" if issubclass(row_type, Pair) else "language"
 
 
-class _Lowest:
+class Lowest:
     """The lowest scores of many, so many of them; none is kept where there is no bound."""
 
     def __init__(self, most: int | None) -> None:
@@ -213,9 +214,9 @@ class _Lowest:
     def threshold(self) -> int:
         """The highest score that is kept; with room left, the highest there is."""
         if self._most == 0:
-            return _NONE
+            return NONE_KEPT
         scores = self.scores()
-        return int(scores.max()) if len(scores) == self._most else _HIGHEST
+        return int(scores.max()) if len(scores) == self._most else ALL_KEPT
 
     def _cut(self, most: int) -> None:
         scores = np.concatenate([np.empty(0, np.uint64), *self._kept])

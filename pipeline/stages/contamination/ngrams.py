@@ -12,7 +12,7 @@ and Burmese (measured with ICU: 1.7 to 1.8 letters a word, and 3.8 to 5.2). A sy
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import regex
@@ -113,7 +113,7 @@ def _numbers(codes: NDArray[np.uint32], starts: Places, ends: Places) -> Numbers
     """One number for each span of the code points, in which a place counts only from the span's beginning."""
     size = len(codes)
     sums = np.zeros(size + 1, np.uint64)
-    np.cumsum(_mixed(codes) * _powers(_BASE, size), out=sums[1:])
+    np.cumsum(mixed(codes) * _powers(_BASE, size), out=sums[1:])
     return (sums[ends] - sums[starts]) * _powers(_INVERSE, size + 1)[starts]
 
 
@@ -123,13 +123,13 @@ def _powers(base: int, count: int) -> Numbers:
     return np.multiply.accumulate(powers)
 
 
-def _mixed(codes: NDArray[np.uint32]) -> Numbers:
-    """A number for each character that is nothing like its neighbour's (the finaliser of SplitMix64)."""
-    mixed = (codes.astype(np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed ^= mixed >> np.uint64(27)
-    mixed *= np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(31)
-    return mixed
+def mixed(given: NDArray[np.unsignedinteger[Any]]) -> Numbers:
+    """Numbers that are nothing like each other for numbers that are (the finaliser of SplitMix64)."""
+    numbers = (given.astype(np.uint64) + np.uint64(1)) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers ^= numbers >> np.uint64(27)
+    numbers *= np.uint64(0x94D049BB133111EB)
+    numbers ^= numbers >> np.uint64(31)
+    return numbers
 
 
 @lru_cache(maxsize=1)

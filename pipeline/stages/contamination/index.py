@@ -8,10 +8,10 @@ from typing import NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from pipeline.stages.benchmarks import BenchmarkText
-from pipeline.stages.ngrams import PARTS, tokens, weight, word_runs
-from pipeline.stages.postings import Postings, Spill
-from pipeline.stages.similar import Similar, SimilarBuilder
+from pipeline.stages.contamination.ngrams import PARTS, tokens, weight, word_runs
+from pipeline.stages.contamination.postings import Postings, Spill
+from pipeline.stages.contamination.similar import Similar, SimilarBuilder
+from pipeline.stages.contamination.texts import BenchmarkText
 from pipeline.stages.wording import folded, sentence_key
 
 _TEXTS, _RUNS, _SIMILAR = "texts.arrow", "runs", "similar"
