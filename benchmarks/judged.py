@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from pipeline import work
 from pipeline.languages import language
 from pipeline.rows import Made, Pair, Passage, Reject, Row, Tally, to_table
-from pipeline.stages.base import ActorStage, ComparingStage
+from pipeline.stages.base import ActorStage
 from pipeline.store import Artifact, Dataset, Stats
 
 T = TypeVar("T")
@@ -118,11 +118,6 @@ def through(
     inputs = {name: committed(its, folder / name) for name, its in given.items()}
     row_type = stage.gives({name: given.row_type for name, given in inputs.items()})
     job = work.Job("step", stage, row_type, Artifact(folder / "step"), inputs, {}, {}, 1000, 64)
-    if isinstance(stage, ComparingStage):
-        for number, share in enumerate(work.cut_in_shares(job)):
-            work.spread(job, share, number)
-        for bucket in range(stage.buckets(job.over.count())):
-            work.gather(job, bucket)
     work.build(job)
     return _sorted_out(stage.open(job.context)(rows))
 

@@ -135,9 +135,14 @@ def _write(job: Job, number: int, made: Iterable[Made], rows_in: int | None) -> 
 
 
 def build(job: Job) -> None:
-    """Build what an actor stage builds once, unless it is built."""
+    """Build what an actor stage builds once, unless it is built. What others have spread and gathered for it is used."""
     if isinstance(job.stage, ActorStage) and not is_built(job):
         job.artifact.built.mkdir(parents=True, exist_ok=True)
+        if isinstance(job.stage, ComparingStage):
+            for number, share in enumerate(cut_in_shares(job)):
+                spread(job, share, number)
+            for bucket in range(job.stage.buckets(job.over.count())):
+                gather(job, bucket)
         job.stage.build(job.context)
         for scratch in (SPREAD, GATHERED):
             shutil.rmtree(job.artifact.built / scratch, ignore_errors=True)
@@ -186,9 +191,10 @@ def gather(job: Job, bucket: int) -> None:
     """Gather what the shares sent to a bucket, unless it is gathered."""
     assert isinstance(job.stage, ComparingStage)
     path = job.artifact.built / GATHERED / f"{bucket:05}.parquet"
+    if path.exists():
+        return
     sent = [_bucket_path(folder, bucket) for folder in shares(job.context)]
-    tables = [pq.read_table(path) for path in sent if path.exists()]
-    if tables and not path.exists():
+    if tables := [pq.read_table(one) for one in sent if one.exists()]:
         write_table(path, job.stage.gather(pa.concat_tables(tables), job.context))
 
 

@@ -37,10 +37,6 @@ def scores(folder: Path, parts: Sequence[Sequence[Pair]], stage: Siblings | None
     pairs.commit({}, Stats(0, sum(map(len, parts))))
     inputs = {"input": Dataset(Pair, (pairs,))}
     job = work.Job("s", stage, Pair, Artifact(folder / "s"), inputs, {}, {}, 100, 10)
-    for number, share in enumerate(work.cut_in_shares(job)):
-        work.spread(job, share, number)
-    for bucket in range(stage.buckets(job.over.count())):
-        work.gather(job, bucket)
     work.build(job)
     made = [row for part in parts for row in stage.open(job.context)(part) if isinstance(row, Pair)]
     return {row.pair_id: row.scores.get("sibling") for row in made}

