@@ -71,7 +71,12 @@ class Stats:
         return sum(self.rejected.values())
 
     def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted), "ledger": dict(self.ledger)}
+        ledger = [[check, *counts] for check, counts in self.ledger.items()]  # a list, which keeps their order
+        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted), "ledger": ledger}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Stats":
+        return cls(**{**values, "ledger": {check: counts for check, *counts in values.get("ledger", [])}})
 
 
 def _sum(one: Mapping[str, Sequence[int]], other: Mapping[str, Sequence[int]]) -> dict[str, Sequence[int]]:
@@ -105,7 +110,7 @@ class Artifact:
         path = self.folder / "manifest.json"
         try:
             manifest: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            Stats(**manifest["stats"])
+            Stats.from_json(manifest["stats"])
         except (OSError, ValueError, TypeError, KeyError) as cause:
             raise StoreError(
                 f"{path}: no readable manifest ({cause}); remove the folder to have it made again"
@@ -119,7 +124,7 @@ class Artifact:
 
     def stats(self) -> Stats:
         """The totals in the manifest."""
-        return Stats(**self.manifest()["stats"])
+        return Stats.from_json(self.manifest()["stats"])
 
     def commit(self, manifest: Mapping[str, Any], stats: Stats) -> None:
         """Write the manifest: from here on the artifact is done and is not written to again."""
@@ -163,7 +168,7 @@ class Artifact:
 
     def part_stats(self, number: int) -> Stats:
         metadata = pq.read_schema(self.row_path(number)).metadata
-        return Stats(**json.loads(metadata[_STATS]))
+        return Stats.from_json(json.loads(metadata[_STATS]))
 
     def pieces(self, number: int) -> list[Path]:
         """The committed pieces of a part of replies that is not finished, in no particular order."""

@@ -117,7 +117,8 @@ def test_a_language_has_its_own_habit_and_one_with_few_rows_that_of_its_script(t
 def test_a_passage_whose_queries_go_without_marks_has_a_habit_of_its_own(tmp_path: Path) -> None:
     own = [query("who built the pier", passage="terse") for _ in range(3)]
     mixed = [query(text, passage="mixed") for text in ("Who?", "Why?", "Where?", "who built")]
-    judge = opened(tmp_path, [*queries(94, 0), *own, *mixed])
+    # One of them in the first part of the build, the others in the second.
+    judge = opened(tmp_path, [own[0], *queries(94, 0), *own[1:], *mixed])
     assert judge(own[0]) is None
     assert reason(judge, mixed[-1]) == "cut_off"
 

@@ -7,10 +7,12 @@ is held to its sentence's mark wherever others keep to theirs.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import regex
 from pydantic import Field, PositiveInt
 
@@ -19,9 +21,6 @@ from pipeline.rows import Pair, Task
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, real, written
 from pipeline.store import write_bytes
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 Share = Annotated[float, Field(gt=0.5, le=1)]
 Group: TypeAlias = tuple[str, str]
@@ -49,20 +48,20 @@ class CutOff(Check):
     It closes what it opens and does not end in a comma, a colon, a hyphen or an opening mark, unless its twin does the same.
     Where `query_share` of the queries in its language, at least `min_rows` of them, end in a final mark, so does this one;
     where fewer are in its language, all in its script speak for it. So does a paraphrase or translation of a sentence that
-    ends in one, where `twin_share` of those do. Passages whose queries mostly go without, two or more, have a habit of their
-    own. Score and threshold are those shares; a language that writes no final marks is judged by what is left open alone.
+    ends in one, where `twin_share` of those do. A passage two of whose queries go without has a habit of its own. Score and
+    threshold are those shares; a language that writes no final marks is judged by what is left open alone.
     """
 
     made_for: ClassVar[tuple[Task, ...]] = ("retrieval", "similarity", "bitext")
     kind: Literal["cut_off"] = "cut_off"
     query_share: Share = 0.9
     twin_share: Share = 0.95
-    min_rows: PositiveInt = 200
+    min_rows: PositiveInt = 30
 
     def build(self, context: Context) -> None:
         counts = _counted(context)
         shares = self._shares(counts)
-        unmarked = sorted(_passages_without(context, {tag for task, tag in shares if task == "retrieval"}))
+        unmarked = _passages_without(context, {tag for task, tag in shares if task == "retrieval"})
         content = {"shares": [[*group, share] for group, share in shares.items()], "passages": unmarked}
         write_bytes(context.folder / _HABITS, json.dumps(content).encode())
 
@@ -180,8 +179,6 @@ def _script(tag: str) -> str:
 
 def _counted(context: Context) -> dict[Group, _Count]:
     """By task and language: how many written sides end in a mark, of queries, or of those whose twin does."""
-    import pyarrow.compute as pc
-
     counts: dict[Group, _Count] = {}
     for table in context.inputs["input"].tables(_COLUMNS):
         is_query = pc.equal(table["task"], "retrieval")
@@ -199,38 +196,27 @@ _COLUMNS = ["task", "query", "query_language", "positive", "positive_language"]
 
 
 def _by_group(
-    table: "pa.Table", kind: "pa.ChunkedArray", marked: "pa.ChunkedArray", tags: str
+    table: pa.Table, kind: pa.ChunkedArray, marked: pa.ChunkedArray, tags: str
 ) -> Iterator[tuple[Group, _Count]]:
-    import pyarrow as pa
-
     rows = pa.table({"task": table["task"], "tag": table[tags], "marked": marked}).filter(kind)
     counted = rows.group_by(["task", "tag"]).aggregate([("marked", "sum"), ("marked", "count")])
     for row in counted.to_pylist():
         yield (row["task"], row["tag"]), _Count(int(row["marked_sum"] or 0), row["marked_count"])
 
 
-def _marked(texts: "pa.ChunkedArray") -> "pa.ChunkedArray":
+def _marked(texts: pa.ChunkedArray) -> pa.ChunkedArray:
     """1 where a text ends in a final mark, 0 elsewhere; the same as `_is_marked`."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     ends = pc.utf8_slice_codeunits(pc.utf8_rtrim(texts, characters=_AFTER), start=-1)
     return pc.is_in(ends, value_set=pa.array(sorted(_FINAL), ends.type))
 
 
-def _passages_without(context: Context, tags: set[str]) -> Iterable[str]:
-    """Passages of whose queries in these languages two or more, and half, end in no mark.
-
-    Counted part by part, which holds a passage's queries together but for those at its rims.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
+def _passages_without(context: Context, tags: set[str]) -> list[str]:
+    """Passages of whose queries in these languages two or more end in no mark. Memory: the ids of such queries' passages."""
+    without = [pa.array([], pa.string())]
     for table in context.inputs["input"].tables(["task", "query", "query_language", "positive_id"]):
         judged = pc.is_in(table["query_language"], value_set=pa.array(sorted(tags), pa.string()))
         of = table.filter(pc.and_(pc.equal(table["task"], "retrieval"), judged))
-        rows = pa.table({"passage": of["positive_id"], "unmarked": pc.invert(_marked(of["query"]))})
-        counted = rows.group_by("passage").aggregate([("unmarked", "sum"), ("unmarked", "count")])
-        twice = pc.multiply(pc.cast(counted["unmarked_sum"], pa.int64()), 2)
-        found = pc.and_(pc.greater_equal(twice, 4), pc.greater_equal(twice, counted["unmarked_count"]))
-        yield from counted.filter(found)["passage"].to_pylist()
+        without += of["positive_id"].filter(pc.invert(_marked(of["query"]))).chunks
+    counted = pc.value_counts(pa.concat_arrays(without))
+    twice = counted.field("values").filter(pc.greater_equal(counted.field("counts"), 2))
+    return sorted(twice.to_pylist())
