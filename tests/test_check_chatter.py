@@ -219,6 +219,24 @@ th|ขออภัย ฉันไม่สามารถช่วยเรื�
 sv|Tyvärr kan jag inte hjälpa till med det.
 """
 
+HELD_OUT_SELVES = """
+en|As an AI language model, I cannot browse the sea.
+en|As an AI I have no lamp.
+es|Como modelo de lenguaje, no tengo opinión.
+pt|Como uma IA, não posso ver o farol.
+de|Als KI-Sprachmodell kann ich keine Türme sehen.
+nl|Als taalmodel heb ik geen mening.
+it|Come intelligenza artificiale, non ho opinioni.
+ru|Как языковая модель, я не имею мнения.
+ru|Я языковая модель и не вижу моря.
+uk|Як мовна модель, я не маю думки.
+tr|Bir yapay zeka dil modeli olarak görüş bildiremem.
+ko|AI 언어 모델로서 의견이 없습니다.
+ko|저는 AI 모델이라 볼 수 없습니다.
+zh|作为一个大型语言模型，我没有意见。
+ja|AIとして、意見はありません。
+"""
+
 HUMAN = """
 en|Here is the key to the lighthouse.
 en|I'm sorry, I can't come tomorrow.
@@ -250,6 +268,22 @@ ar|هذا هو المفتاح.
 hi|यहाँ चाबी है।
 vi|Đây là chìa khóa.
 id|Baik, saya datang besok.
+ru|Как искусственный интеллект изменит мир?
+ru|Как языковая модель понимает текст?
+uk|Як штучний інтелект змінює світ?
+pt|Como IA pode ajudar na educação?
+pt|Como um modelo de linguagem funciona?
+it|Come IA cambia il lavoro?
+tr|Bir yapay zeka modeli nasıl eğitilir?
+ko|AI 모델 학습 방법
+zh|作为大型企业如何纳税
+de|Als KI-Entwickler arbeiten: Gehalt
+en|as an ai engineer what salary
+en|what are __init__ methods
+en|is 2**3 less than 2**4
+vi|theo văn bản số 12/2020
+es|según el artículo n.º 5
+fr|selon l'article R. 121 du code
 mt|x'inhu l-isem tal-belt fejn twieled l-arkitett Ġorġ
 """
 
@@ -295,6 +329,37 @@ def test_english_chatter_is_seen_before_a_query_in_any_language() -> None:
 def test_of_the_refusals_held_out_nearly_all_are_refusals() -> None:
     kept = [text for language, text in lines(HELD_OUT_REFUSALS) if reason(pair(text, language)) != "refusal"]
     assert len(kept) <= 1, kept
+
+
+@pytest.mark.parametrize(("language", "text"), lines(HELD_OUT_SELVES))
+def test_a_model_that_speaks_of_itself_is_seen(language: str, text: str) -> None:
+    assert reason(pair(text, language)) == "refusal"
+
+
+@pytest.mark.parametrize(
+    ("query", "passage", "language"),
+    [
+        ("Wahlergebnis 2021: Bayern", "Das Wahlergebnis 2021 fiel in Bayern knapp aus.", "de"),
+        ("Jobsuche: Tipps", "Bei der Jobsuche hilft Geduld.", "de"),
+        ("Recherche d’emploi : conseils", "La recherche d'emploi demande de la patience.", "fr"),
+        ("Lost in Translation: cast", "The cast of Lost in Translation is small.", "en"),
+        ("Research: what is it", "Research is careful study.", "en"),
+        ("Μηχανική μετάφραση: ιστορία", "Η μηχανική μετάφραση άρχισε νωρίς.", "el"),
+        ("tìm kiếm việc làm: mẹo", "Tìm kiếm việc làm cần kiên nhẫn.", "vi"),
+    ],
+)
+def test_a_query_may_name_before_a_colon_what_its_passage_is_about(query: str, passage: str, language: str) -> None:
+    about = Pair("p", "retrieval", "", query, language, passage, "s", language, "s", "d")
+    assert reason(pair(query, language)) == "chatter"
+    assert reason(about) is None
+
+
+def test_a_bare_label_is_chatter_though_its_passage_has_the_word() -> None:
+    for label in ("Question", "Query", "Answer"):
+        about = Pair(
+            "p", "retrieval", "", f"{label}: who keeps it", "en", f"A {label} is no lamp.", "s", "en", "s", "d"
+        )
+        assert reason(about) == "chatter"
 
 
 @pytest.mark.parametrize(("language", "query"), QUERIES.items())

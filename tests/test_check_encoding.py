@@ -105,6 +105,32 @@ def test_a_broken_name_spoils_what_was_written_and_not_a_long_passage() -> None:
     assert fault.threshold == 0.0
 
 
+ABOUT_CODE = [
+    'To print a line, call printf("hello\\n"); it is written to standard output, and flushed when the program ends.',
+    "In XML an ampersand is written as &amp; so that no parser takes it for the beginning of something else, as it must.",
+    "The list of lamps \uf0b7 one at the pier \uf0b7 one at the point, and a third that was never lit by any keeper there.",
+    "The caf\ufffd on the quay opened in 1862, and has sold oil, rope, tar and paraffin to the keepers of its lighthouse ever since.",
+]
+
+
+@pytest.mark.parametrize("passage", ABOUT_CODE)
+def test_one_escape_or_lost_letter_does_not_spoil_a_passage_in_ascii(passage: str) -> None:
+    assert reason(pair("who lit the lamp", passage)) is None
+
+
+def test_a_passage_full_of_escapes_is_broken_and_one_of_them_hides_no_mojibake() -> None:
+    assert reason(pair("who lit the lamp", f"{SENTENCES['ru']} &amp;".encode().decode("latin-1"))) == "mojibake"
+    assert (
+        reason(pair("who lit the lamp", "l&#39;&eacute;t&eacute; &agrave; la mer &eacute;tait court")) == "broken_text"
+    )
+
+
+def test_a_query_may_have_the_escape_that_its_passage_is_about() -> None:
+    assert reason(pair("what is &amp; in XML", ABOUT_CODE[1])) is None
+    assert reason(pair("what is &amp; in XML")) == "broken_text"
+    assert reason(pair("what is &amp; in a cafÃ©", ABOUT_CODE[1])) == "mojibake"
+
+
 @given(st.text("абвгґдеєжзиіїйклмнопрстуфхцчшщьюя АБВІЇЄ.,", min_size=1, max_size=80))
 def test_no_string_of_ukrainian_letters_is_mojibake_by_chance(text: str) -> None:
     assume("  " not in text)

@@ -23,6 +23,8 @@ def scored(task: Task = "retrieval", **scores: float) -> Pair:
         ("similarity", {"false_accept": 0.5, "closeness": 0.1}, "unrelated"),
         ("bitext", {"false_accept": 0.01, "closeness": 0.2}, None),
         ("bitext", {}, "uncalibrated"),
+        ("retrieval", {"false_accept": float("nan"), "closeness": 0.9}, "unrelated"),
+        ("similarity", {"false_accept": 0.001, "closeness": float("nan")}, "not_close"),
     ],
 )
 def test_a_pair_is_held_to_chance_and_a_paraphrase_to_closeness(

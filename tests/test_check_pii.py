@@ -24,6 +24,11 @@ def found(text: str, language: str = "en", check: Pii | None = None) -> Fault | 
     ("text", "language", "reason"),
     [
         ("write to keeper.jones+lamp@lighthouse-trust.co.uk, please", "en", "pii_email"),
+        ("Post an anna@müller.de", "de", "pii_email"),
+        ("yaz: ahmet@şirket.com.tr", "tr", "pii_email"),
+        ("联系abc@lighthouse-trust.com谢谢", "zh", "pii_email"),
+        ("ส่งอีเมลถึง abc@lighthouse-trust.comนะ", "th", "pii_email"),
+        ("τηλ. 210 3681000", "el", "pii_phone"),
         ("ring (212) 736-5000 after six", "en", "pii_phone"),
         ("die Nummer ist +49 30 83050 0", "de", "pii_phone"),
         ("Tel. 030 830500", "de", "pii_phone"),
@@ -49,6 +54,7 @@ def test_each_kind_is_found_and_never_quoted_whole(text: str, language: str, rea
     ("text", "language"),
     [
         ("write to keeper@example.com or keeper@mail.example.org", "en"),
+        ("联系keeper@example.com谢谢", "zh"),
         ("the keeper @ Galway", "en"),
         ("dial 555-0123 or 202-555-0143", "en"),
         ("paid with 4539 1488 0343 6468", "en"),

@@ -25,6 +25,11 @@ def judged(check: Check, judged: Pair) -> str | None:
     return fault.reason if fault else None
 
 
+@pytest.mark.parametrize(("bounds", "reason"), [({"at_least": 0.5}, "low_score"), ({"at_most": 0.5}, "high_score")])
+def test_a_score_that_is_no_number_is_within_no_bounds(bounds: dict[str, float], reason: str) -> None:
+    assert judged(Score(name="cosine", **bounds), pair(scores={"cosine": float("nan")})) == reason
+
+
 @pytest.mark.parametrize(
     ("bounds", "scores", "reason"),
     [

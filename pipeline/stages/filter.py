@@ -20,7 +20,7 @@ class Filter(ActorStage):
     those that are lost already, so that the ledger tells what each is worth.
     """
 
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
 
     kind: Literal["filter"] = "filter"

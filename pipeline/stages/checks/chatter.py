@@ -35,7 +35,9 @@ _ROLE = re.compile(
     r"^[\s*#]*+(?:user|assistant|system|human|ai|model|bot)\s*(?::|\n)|\n[ \t]{0,8}(?:user|assistant|system|human|ai|model)[ \t]*(?::|$)",
     re.IGNORECASE,
 )
-_FENCE = re.compile(r"```|^`[^`\n]+`$|^\s*#{1,6}\s\w|\*\*\S[^*\n]{0,200}\*\*|__\S[^_\n]{0,200}__")
+_FENCE = re.compile(
+    r"```|^`[^`\n]+`$|^\s*#{1,6}\s\w|(?<!\w)\*\*\S[^*\n]{0,200}\*\*|(?<!\w)__\S[^_\n]{0,200}\s[^_\n]{0,200}__"
+)
 _LIST = re.compile(
     r"^\(?1[.)][ \t]+\S[^\n]*\n[ \t]{0,8}\(?2[.)]\s|\n[ \t]{0,8}\(?\d{1,2}[.)][ \t]+\S"
     r"|^[-*•][ \t][^\n]+\n[ \t]{0,8}[-*•][ \t]|\n[ \t]{0,8}[-*•][ \t][^\n]{1,400}\n[ \t]{0,8}[-*•][ \t]|^(?:[*•]|\(?\d\))[ \t]+\S"
@@ -58,19 +60,20 @@ _INITIALS = frozenset("qaвос问問答سج")
 _OPENING, _CLOSING = "\"'“”„«»「『‘`", "\"'“”»«」』’`"
 
 _SELF = regex.compile(
-    r"""as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
+    r"""as\ an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b(?=[^?]{0,60}(?:,|\bi\b))
     |i(?:'m|\ am)\ (?:just\ |only\ )?an?\ (?:ai|artificial\ intelligence|(?:large\ )?language\ model)\b
     |i\ (?:can't|cannot|can\ not)\ (?:assist|provide|fulfil|comply|generate|translate)
     |i(?:'m|\ am)\ (?:unable|not\ able)\ to\ (?:assist|provide|fulfil|comply|generate|translate)
     |(?:the|this)\ (?:given\ |provided\ )?(?:passage|text|document)\ (?:does\ not|doesn't)\ (?:contain|provide|mention|include|give|state)
     |(?:there\ is\ )?(?:not\ enough|insufficient)\ (?:information|context)\ (?:in|to|from)\b
-    |como\ (?:una?\ )?(?:ia|inteligencia\ artificial|modelo\ de\ lengua\w+|inteligência\ artificial|modelo\ de\ lingua\w+)\b
-    |en\ tant\ (?:qu'(?:ia|intelligence)|que\ modèle)|als\ (?:ki|ai|künstliche\ intelligenz|(?:ki-)?sprachmodell|taalmodel)\b
-    |come\ (?:ia|intelligenza\ artificiale|modello\ linguistico)\b|jako\ (?:model\ językowy|jazykový\ model|sztuczna|umělá)
-    |(?:как|я|як)\ (?:(?:большая\ )?языковая\ модель|искусственный\ интеллект|ии\b|мовна\ модель|штучний)
-    |(?:作为|作為|我是)(?:一个|一個|一名)?(?:ai|人工智能|人工智慧|语言模型|語言模型|大型)|(?:ai|言語モデル)として
-    |(?:저는\ )?(?:ai|인공지능)\ ?(?:언어\ )?(?:모델|어시스턴트)
-    |sebagai\ (?:ai|model\ bahasa|kecerdasan)|bir\ (?:yapay\ zeka|dil\ modeli)|là\ một\ (?:ai|mô\ hình|trí\ tuệ)
+    |como\ (?:una?\ |uma?\ )?(?:ia|inteligencia\ artificial|modelo\ de\ lengua\w+|inteligência\ artificial|modelo\ de\ lingua\w+)\b(?=[^?]{0,60},)
+    |en\ tant\ (?:qu'(?:ia|intelligence)|que\ modèle)
+    |als\ (?:ki|ai|künstliche\ intelligenz|(?:ki-)?sprachmodell|taalmodel)\b(?=[^?]{0,60}(?:,|\b(?:ich|ik)\b))
+    |come\ (?:un\ |un')?(?:ia|intelligenza\ artificiale|modello\ linguistico)\b(?=[^?]{0,60},)|jako\ (?:model\ językowy|jazykový\ model|sztuczna|umělá)
+    |(?:я|(?:как|як)(?=[^?]{0,60}(?:,|\ я\b)))\ (?:(?:большая\ )?языковая\ модель|искусственный\ интеллект|ии\b|мовна\ модель|штучний)
+    |(?:作为|作為|我是)(?:一个|一個|一名)?(?:ai|人工智能|人工智慧|语言模型|語言模型|大型[语語]言)|(?:ai|言語モデル)として(?!の)
+    |(?:저는\ )(?:ai|인공지능)\ ?(?:언어\ )?(?:모델|어시스턴트)|(?:ai|인공지능)\ ?(?:언어\ )?(?:모델|어시스턴트)(?:이?로서|로써|이므로|입니다|이기|이라서)
+    |sebagai\ (?:ai|model\ bahasa|kecerdasan)|bir\ (?:yapay\ zeka|dil\ modeli)(?=[^?]{0,40}(?:olarak|oldu[ğg]um|[ıiuü]y[ıiuü]m))|là\ một\ (?:ai|mô\ hình|trí\ tuệ)
     |(?:段落|文章|文本|原文)中?(?:并)?(?:没有|沒有|未)(?:提到|提及|提供|包含)""",
     regex.VERBOSE,
 )
@@ -82,7 +85,8 @@ _Sign: TypeAlias = tuple[str, str, str]
 class Chatter(Check):
     """The written side is the text asked for and no more. Reasons: template_token, refusal, chatter.
 
-    For retrieval a token of a chat template may stand in a query whose passage has it too.
+    For retrieval a token of a chat template may stand in a query whose passage has it too, and so may what stands before a
+    colon or a dash, if it is more than the name of what was asked for: "Lost in Translation: cast".
     """
 
     kind: Literal["chatter"] = "chatter"
@@ -109,10 +113,19 @@ def _tongues(pair: Pair) -> tuple[Tongue, ...]:
 def _is_said(pair: Pair, name: str, found: str) -> bool:
     """Whether the real side has it as well."""
     if pair.task == "retrieval":
-        return name == "token" and found in pair.positive
+        return (name == "token" and found in pair.positive) or (name == "label" and _is_a_subject(pair, found))
     if name == "quoted" and any(mark in real(pair) for mark in _QUOTES):
         return True
     return any(name == other for words in _tongues(pair) for _, other, _ in _signs(real(pair), words, retrieval=False))
+
+
+def _is_a_subject(pair: Pair, label: str) -> bool:
+    """Whether the passage speaks of what looks like a label in its query, in these words and not in one that labels begin with."""
+    said = label.strip(_WRAP)
+    nouns = [found for words in _tongues(pair) if (found := words.noun.search(said))]
+    if not nouns or (" " not in said and any(noun.start() == 0 for noun in nouns)):
+        return False
+    return said in pair.positive.replace("’", "'").casefold()
 
 
 def _signs(text: str, words: Tongue, *, retrieval: bool) -> Iterator[_Sign]:

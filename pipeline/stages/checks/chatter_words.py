@@ -28,6 +28,7 @@ _ALWAYS = ("en", "zh")
 _UNSPACED = r"\p{sc=Han}\p{sc=Hira}\p{sc=Kana}\p{sc=Thai}\p{sc=Laoo}\p{sc=Khmr}\p{sc=Mymr}"
 STARTS_FREELY = regex.compile(rf"[{_UNSPACED}\p{{sc=Hang}}\p{{sc=Hebr}}\p{{sc=Arab}}]")
 _INFLECTS = regex.compile(r"[\p{sc=Latn}\p{sc=Cyrl}\p{sc=Grek}]")
+_NUMBER_OF = r"(?:(?:số|رقم|№|nr|[a-z]{1,2}[.º°]{1,2})\s*)"
 _AFTER_ASSENT = r"\w{0,8}(?:\s+\w{1,8})?[\s,!.:;،，！。、…~*।։-]{1,4}"
 
 
@@ -80,7 +81,7 @@ def _phrases(table: dict[str, str], key: str) -> list[str]:
 def _given(by: list[str], text: str) -> str:
     """The pattern of "according to the text" in the word order of the language; an article of a law, which has a number, is another thing."""
     before, after = ([phrase.lstrip("=") for phrase in by if phrase.startswith("=") is last] for last in (False, True))
-    leading = rf"{_any(before)}.{{0,14}}?{text}(?!\w*\s*(?:\d|of\b|[ivxlc]+\b))"
+    leading = rf"{_any(before)}.{{0,14}}?{text}(?!\w*\s*(?:{_NUMBER_OF}?\d|of\b|[ivxlc]+\b))"
     return leading + (rf"|^.{{0,30}}{text}\w*.{{0,12}}?{_any(after)}" if after else "")
 
 

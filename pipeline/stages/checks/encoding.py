@@ -59,8 +59,9 @@ class _Damage(NamedTuple):
 class Encoding(Check):
     """No side is mojibake (UTF-8 read as Latin-1, Windows-1251, ...) or has escapes and characters that mean nothing.
 
-    The real side may be broken in `max_share` of its characters beyond ASCII: a name in brackets does not spoil a passage,
-    and what a model wrote from it is judged for itself. Reasons: mojibake, broken_text.
+    The real side may be broken in `max_share` of its characters beyond ASCII, of which a tenth of the text is reckoned at
+    least: a name in brackets does not spoil a passage, nor does an escape in a paragraph about code, and what a model wrote
+    from it is judged for itself. A query may have the escape that its passage has. Reasons: mojibake, broken_text.
     """
 
     kind: Literal["encoding"] = "encoding"
@@ -71,7 +72,10 @@ class Encoding(Check):
 
     def _fault(self, pair: Pair) -> Fault | None:
         own = written(pair)
-        if damage := _damage(own):
+        damage = _damage(own)
+        if damage and _is_spoken_of(damage, pair):
+            damage = _misread_or_unusable(own)
+        if damage:
             return fault(damage.reason, f"{damage.found!r}: {own}", damage.share, 0.0)
         other = pair.positive if pair.task == "retrieval" else pair.query
         damage = _cached(other)
@@ -80,12 +84,22 @@ class Encoding(Check):
         return fault(damage.reason, f"{damage.found!r}: {other}", damage.share, self.max_share)
 
 
+def _is_spoken_of(damage: _Damage, pair: Pair) -> bool:
+    """Whether a query has an escape because its passage is about it: what is &amp; in HTML."""
+    return pair.task == "retrieval" and damage.found in pair.positive and _ESCAPED.fullmatch(damage.found) is not None
+
+
 def _damage(text: str) -> _Damage | None:
-    if ("&" in text or "\\" in text) and (escaped := _ESCAPED.search(text)):
-        return _Damage("broken_text", escaped[0], 1.0)
+    damage = _misread_or_unusable(text)
+    if ("&" not in text and "\\" not in text) or not (escaped := _ESCAPED.findall(text)):
+        return damage
+    share = 2 * len(escaped) / (_beyond(text) + 2 * len(escaped))
+    return damage if damage and damage.share > share else _Damage("broken_text", escaped[0], share)
+
+
+def _misread_or_unusable(text: str) -> _Damage | None:
     if text.isascii():
-        unusable = None if text.isprintable() else _UNUSABLE.search(text)
-        return _Damage("broken_text", unusable[0], 1.0) if unusable else None
+        return None if text.isprintable() else _unusable(text)
     if _PAIR.search(text) or _SUSPECT.search(text):
         return _misread(text) or _unusable(text)
     if (wide := _WIDE.search(text)) and _reads_back(text[wide.start() : wide.start() + 200], _WIDE_CODECS):
@@ -130,6 +144,11 @@ def _is_utf8(data: bytes) -> bool:
     return True
 
 
+def _beyond(text: str) -> float:
+    """How many characters beyond ASCII a text has, or would have in most languages."""
+    return max(sum(not letter.isascii() for letter in text), len(text) / 10)
+
+
 def _is_a_sign(text: str) -> bool:
     """A capital and a mark in an otherwise plain text: NESCAFÉ®."""
     beyond = [letter for letter in text if not letter.isascii()]
@@ -144,13 +163,13 @@ def _may_be_chance(text: str) -> bool:
 def _share(text: str, fixed: str) -> float:
     """How much of the characters beyond ASCII a repair takes away."""
     before = Counter(letter for letter in text if not letter.isascii())
-    return (before - Counter(fixed)).total() / max(1, before.total())
+    return (before - Counter(fixed)).total() / max(1, _beyond(text))
 
 
 def _lost_share(text: str) -> float:
     """How much of the characters beyond ASCII is lost, where a replacement character stands for one byte of two or three."""
     lost = 3 * text.count("\ufffd") + 2 * len(_PAIR.findall(text)) + text.count("锟斤")
-    return min(1.0, lost / sum(not letter.isascii() for letter in text))
+    return min(1.0, lost / _beyond(text))
 
 
 def _first_change(text: str, fixed: str) -> str:
@@ -160,8 +179,4 @@ def _first_change(text: str, fixed: str) -> str:
 
 def _unusable(text: str) -> _Damage | None:
     found = _UNUSABLE.findall(text)
-    return (
-        _Damage("broken_text", found[0], len(found) / sum(not letter.isascii() or letter in found for letter in text))
-        if found
-        else None
-    )
+    return _Damage("broken_text", found[0], min(1.0, len(found) / _beyond(text))) if found else None

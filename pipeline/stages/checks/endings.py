@@ -31,6 +31,8 @@ _MARKS = ".!?;…‥‼‽⁇⁈⁉。！？｡．؟؞۔⸮।॥։።፧፨။�
 _AFTER = " \t\n\r\f\v\u200b\u200e\u200f\u2060\ufeff\xa0\u202f\u3000\"'”’“‘»›«‹)]}）］｝」』】〉》〗*_"
 # Without “ and «, which close quotations in German and Danish.
 _OPEN_ENDS = frozenset(",，、،﹐፣၊՝:：-‐–—‑([{（［｛「『【〈《〖¿¡„&+=/\\@#")
+# C++, C#, Disney+, a path and "5+5=" end so, where nothing parts the sign from what it belongs to.
+_ATTACHED = frozenset("+=/\\#")
 # As a full stop is typed, or a word is parted, in these languages.
 _ENDS_IN_COLON = ("hy", "am", "ti")
 
@@ -147,17 +149,24 @@ _FINAL = frozenset(_MARKS)
 
 def _left_open(text: str, tag: str) -> str | None:
     """What a text opens and does not close, or the mark it ends in that something should follow."""
-    end = text.rstrip()[-1:]
-    if end in _OPEN_ENDS and not (end == ":" and (text.rstrip().endswith("::") or tag.startswith(_ENDS_IN_COLON))):
-        return f"ends in {end}"
+    plain = _FACES.sub("", text) if text.rstrip()[-1:] in _OPEN_ENDS or _PAIRED.search(text) else text
+    if _goes_on(plain.rstrip(), tag):
+        return f"ends in {plain.rstrip()[-1]}"
     if not _PAIRED.search(text):
         return None
-    plain = _FACES.sub("", text)
     if _count(_BRACKETS[0], plain) > _count(_BRACKETS[1], plain):
         return "open bracket"
     if _count(_TURNED, text) > _count(_UPRIGHT, text):
         return "open question"
     return "open quotation" if _has_open_quote(text) else None
+
+
+def _goes_on(text: str, tag: str) -> bool:
+    """Whether a text ends in a mark that something should follow."""
+    end, before = text[-1:], text[-2:-1]
+    if end in _ATTACHED:
+        return not before or before.isspace()
+    return end in _OPEN_ENDS and not (end == ":" and (before == ":" or tag.startswith(_ENDS_IN_COLON)))
 
 
 def _has_open_quote(text: str) -> bool:

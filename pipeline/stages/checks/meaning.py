@@ -43,9 +43,10 @@ class Meaning(Check):
             closeness is not None and CLOSENESS not in pair.scores
         ):
             return fault("uncalibrated", f"too few pairs like it to measure against: {pair.query}")
-        if rate is not None and (found := pair.scores[FALSE_ACCEPT]) > rate:
+        # Asked so, what is no number (NaN) is within no bounds.
+        if rate is not None and not (found := pair.scores[FALSE_ACCEPT]) <= rate:
             return fault("unrelated", f"{found:.1%} of unrelated pairs look as good, at most {rate:.1%}", found, rate)
-        if closeness is not None and (found := pair.scores[CLOSENESS]) < closeness:
+        if closeness is not None and not (found := pair.scores[CLOSENESS]) >= closeness:
             return fault("not_close", f"closeness {found:.2f}, at least {closeness:g}", found, closeness)
         return None
 

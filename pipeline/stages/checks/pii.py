@@ -21,7 +21,11 @@ from pipeline.stages.checks.base import Check, Fault, Judge, fault
 PiiKind: TypeAlias = Literal["email", "phone", "card", "iban", "ip"]
 _Finder: TypeAlias = Callable[[str, str], str | None]
 
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@((?:[a-z0-9-]{1,63}\.){1,4}[a-z]{2,24})(?![\w-])", re.IGNORECASE)
+# A host may have letters of any script; where blanks part no words, the next word follows one in ASCII at once.
+_EMAIL = re.compile(
+    r"(?<![\w.+-])[\w.+%-]{1,64}@((?:[\w-]{1,63}\.){1,4}(?:[a-z]{2,24}(?![a-z0-9_-])|[^\W\d_]{2,24}(?![\w-])))",
+    re.IGNORECASE,
+)
 _RESERVED_HOSTS = re.compile(r"(?:^|\.)(?:example|test|invalid|localhost)$|(?:^|\.)example\.(?:com|net|org|edu)$")
 _CARD = re.compile(r"(?<![\d.,-])\d(?:[ -]?\d){12,18}(?![\d-]|[.,]\d)")
 _TEST_CARDS = frozenset(
@@ -49,7 +53,7 @@ _IN_PROSE = re.compile(
     r"^[1-9][\d ,.\u00a0]*$|^0[,.]|^\d{3,6}[–~-]\d{3,6}$|^\d{1,4}(?:[–/.-]\d{1,4}){1,3}$|^\(?\d{4}\s?[–-]"
 )
 _CALLED = re.compile(
-    r"(?:\b(?:tele?f?|phone|ph|call|fax|mobile?|cell|whatsapp|hotline|сот|тел)\w*|电话|電話|手机|전화|โทร|هاتف|फ़ोन|फोन)\W*$",
+    r"(?:\b(?:tele?f?|phone|ph|call|fax|mobile?|cell|whatsapp|hotline|сот|тел|τηλ)\w*|电话|電話|手机|전화|โทร|هاتف|फ़ोन|फोन)\W*$",
     re.IGNORECASE,
 )
 _FICTIONAL = re.compile(r"555\D?01\d\d$")

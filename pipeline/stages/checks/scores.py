@@ -31,9 +31,10 @@ class Score(Check):
         score = pair.scores.get(self.name)
         if score is None:
             return fault("no_score", f"no {self.name!r} among {', '.join(pair.scores) or 'no scores'}")
-        if self.at_least is not None and score < self.at_least:
+        # Asked so, what is no number (NaN) is within no bounds.
+        if self.at_least is not None and not score >= self.at_least:
             return fault("low_score", f"{self.name} {score:.3f}, at least {self.at_least:g}", score, self.at_least)
-        if self.at_most is not None and score > self.at_most:
+        if self.at_most is not None and not score <= self.at_most:
             return fault("high_score", f"{self.name} {score:.3f}, at most {self.at_most:g}", score, self.at_most)
         return None
 
