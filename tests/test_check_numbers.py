@@ -43,6 +43,8 @@ SAME = [
     ("An 18th-century pier.", "Un muelle de los años 1700."),
     ("It opens at 5 pm.", "Öffnet um 17 Uhr."),
     ("It opens at 5.30 p.m.", "Öffnet um 17h30."),
+    ("It opens at 5:00.", "Se abre a las 17:00."),
+    ("It opens at five past 5 o'clock.", "17時5分に開く。"),
     ("On 12.5.2001 it rained.", "Llovió el 5/12/2001."),
     ("The years 36 and 1655.", "36,1655两年。"),
     ("It has three piers.", "Tiene 3 muelles."),
@@ -71,6 +73,7 @@ def test_one_number_in_two_manners_is_the_same(query: str, positive: str) -> Non
         ("From 1862 to 1862.", "De 1862 a 1868.", "1862 against 1868"),
         ("Some 0.66 percent.", "Un 0,7 por ciento.", "0.66 against 0,7"),
         ("In 1922 it closed.", "Cerró en 20 días.", "1922 against 20"),
+        ("She has 2 dogs.", "Sie hat 14 Hunde.", "2 against 14"),
     ],
 )
 def test_a_number_that_differs_is_found_and_both_are_told(query: str, positive: str, shown: str) -> None:

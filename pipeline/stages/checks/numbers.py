@@ -38,6 +38,11 @@ _COUNTS_OTHERWISE = regex.compile(
     r"|[\p{Deva}\p{Beng}\p{Gujr}\p{Guru}\p{Orya}\p{Taml}\p{Telu}\p{Knda}\p{Mlym}\p{Sinh}]"
 )
 _BUDDHIST_ERA = 543
+# What makes 5 and 17 the same: one side counts hours to twelve and the other to twenty-four.
+_CLOCK = regex.compile(
+    r"\d\s?[:.h]\s?\d\d|\d\s?h\b|[点點时時시]|(?i:\b(?:[ap]\.?\ ?m\b|o'clock|uhr|horas?|heures?|uur|klok|час|годин|godzin|hodin|óra|"
+    r"saat|ώρα|klukkan|kello|giờ|jam\b|pukul))|बज|ساعت|الساعة|นาฬิกา|โมง|שעה"
+)
 # A table of numbers is no text to be compared so, nor a serial number cut into groups.
 _MOST_NUMBERS, _MOST_GROUPS, _MOST_REGROUPED = 100, 4, 50
 
@@ -116,7 +121,10 @@ def _differing_numbers(pair: Pair) -> Fault | None:
     if one == other or max(len(one), len(other)) > _MOST_NUMBERS:
         return None
     lacking = _lacking(one, other), _lacking(other, one)
-    unlike = _without_same(*_without_regrouped(*lacking)) if all(lacking) else lacking
+    unlike = lacking
+    if all(lacking):
+        hours = 12 if _CLOCK.search(pair.query) or _CLOCK.search(pair.positive) else 0
+        unlike = _without_same(*_without_regrouped(*lacking, hours), hours)
     if not all(unlike):
         unlike = _differing_noughts(one, other)
         if not all(unlike) or _COUNTS_OTHERWISE.search(f"{pair.query} {pair.positive}"):
@@ -137,46 +145,47 @@ def _lacking(mine: Sequence[_Number], theirs: Sequence[_Number]) -> Numerals:
     return lacking
 
 
-def _without_regrouped(mine: Numerals, theirs: Numerals) -> tuple[Numerals, Numerals]:
+def _without_regrouped(mine: Numerals, theirs: Numerals, hours: int) -> tuple[Numerals, Numerals]:
     """Both sides without those numbers whose digits are only cut otherwise there: 12.5.2001 and 36,1655, 5.30 and 17h30."""
     if len(mine) + len(theirs) > _MOST_REGROUPED:
         return mine, theirs
     for _ in range(2):
         for whole in [number for number in mine if 1 < len(number.groups) <= _MOST_GROUPS]:
-            if pieces := _pieces_of(whole, theirs):
+            if pieces := _pieces_of(whole, theirs, hours):
                 mine = [number for number in mine if number is not whole]
                 theirs = [number for number in theirs if not any(number is piece for piece in pieces)]
         mine, theirs = theirs, mine
     return mine, theirs
 
 
-def _pieces_of(whole: _Number, numbers: Numerals) -> Numerals:
+def _pieces_of(whole: _Number, numbers: Numerals, hours: int) -> Numerals:
     """Those numbers that are a number's groups of digits, in any order, if all are there."""
     pieces: Numerals = []
     for group in whole.groups:
         there = (number for number in numbers if not any(number is piece for piece in pieces))
-        piece = next((number for number in there if _says_the_same(number.value, int(group))), None)
+        piece = next((number for number in there if _says_the_same(number.value, int(group), hours)), None)
         if piece is None:
             return []
         pieces.append(piece)
     return pieces
 
 
-def _without_same(mine: Numerals, theirs: Numerals) -> tuple[Numerals, Numerals]:
+def _without_same(mine: Numerals, theirs: Numerals, hours: int) -> tuple[Numerals, Numerals]:
     """Both sides without those numbers that the other says in another manner."""
     unlike = [
-        [number for number in one if not any(_says_the_same(number.value, fellow.value) for fellow in other)]
+        [number for number in one if not any(_says_the_same(number.value, fellow.value, hours) for fellow in other)]
         for one, other in ((mine, theirs), (theirs, mine))
     ]
     return unlike[0], unlike[1]
 
 
-def _says_the_same(one: int | None, other: int | None) -> bool:
+def _says_the_same(one: int | None, other: int | None, hours: int) -> bool:
+    """Whether two numbers are one in another manner: `hours` apart on a clock, a year, a century."""
     if one is None or other is None:
         return False
     less, more = sorted((one, other))
     if less == more or more <= 24:
-        return more - less in (0, 12)
+        return more - less in (0, hours)
     is_year = 1000 <= more <= 2999
     short = 10 <= less < 100 and more % 100 == less
     is_century = more % 10 == 0 and more // 100 + 1 == less
