@@ -4,6 +4,7 @@ A step's fingerprint covers all that decides its rows: the stage's kind, version
 reads, the digests of its prompts, the identity of its engine, and the fingerprints of the steps it reads.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +20,7 @@ from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
 from pipeline.replies import CANDIDATES, REPLIES
 from pipeline.rows import Pair, Row
-from pipeline.stages.base import MappedStage, Stage
+from pipeline.stages.base import MappedStage, Stage, StageError
 from pipeline.stages.generate import LENGTH, RESERVED, Generate, is_range
 from pipeline.stages.instruct import Instruct
 from pipeline.stages.parse.base import Parse
@@ -109,7 +110,15 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
         **{_engine_key(key, len(identities)): value for key, value in identities.items()},
     }
     return Step(
-        name, stage, inputs, stage.gives(given), files, prompts, engines, stage.facet_names(facets, prompts), identity
+        name,
+        stage,
+        inputs,
+        _gives(name, stage, given),
+        files,
+        prompts,
+        engines,
+        stage.facet_names(facets, prompts),
+        identity,
     )
 
 
@@ -166,6 +175,13 @@ def _row_type(name: str, stage: Stage, field: str, steps: Sequence[Step]) -> typ
         kinds = ", ".join(f"{step.name} gives {step.row_type.__name__}" for step in steps)
         raise ConfigError(f"steps.{name}.{field}: all of its steps must give the same rows, but {kinds}")
     return steps[0].row_type
+
+
+def _gives(name: str, stage: Stage, given: Mapping[str, type[Row]]) -> type[Row]:
+    try:
+        return stage.gives(given)
+    except StageError as cause:
+        raise ConfigError(f"steps.{name}.{cause}") from cause
 
 
 def stage_kind(stage: Stage) -> str:
@@ -254,6 +270,12 @@ def _check_parsing(name: str, stage: Parse, asked: Sequence[Step]) -> None:
                 f"{where} has samples: {step.stage.samples}, and {stage_kind(stage)} would give each pair as often under one id; "
                 "leave samples out there, and ask in several steps for several texts"
             )
+    given = Counter(one.name for step in asked for one in step.above())
+    if stage.keeps_ids and (twice := [one for one, times in given.items() if times > 1]):
+        raise ConfigError(
+            f"steps.{name}.input: more than one of {', '.join(step.name for step in asked)} asks about {twice[0]}, and "
+            f"{stage_kind(stage)} would give each pair as often under one id; parse the one, and ask about what comes of it"
+        )
 
 
 def _check_bank(name: str, bank: Path) -> None:
@@ -299,6 +321,9 @@ def _change(key: str, before: Any, after: Any, step: Step) -> str:
             for name in sorted({*before, *after})
             if before.get(name) != after.get(name)
         )
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        both = zip(before, after, strict=True)
+        return ", ".join(_change(f"{key}.{at}", *two, step) for at, two in enumerate(both) if two[0] != two[1])
     old, new = (repr(value) if len(repr(value)) <= 40 else "…" for value in (before, after))
     return f"{key}: {old} → {new}"
 

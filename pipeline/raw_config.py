@@ -78,7 +78,7 @@ def _apply(raw: dict[str, Any], change: str) -> None:
 def _child(at: Any, key: str, where: str, *value: Any) -> Any:
     """The item of a mapping or list; with a value, set it."""
     if isinstance(at, list):
-        if not key.isdigit() or int(key) >= len(at):
+        if not key.isdecimal() or int(key) >= len(at):
             raise ConfigError(f"--set {where}: no item {key} in a list of {len(at)} (they count from 0)")
         if value:
             at[int(key)] = value[0]

@@ -79,9 +79,10 @@ def _plain(value: Any) -> str:
 def ledger_lines(artifact: Artifact) -> Iterator[str]:
     """What the checks of a filter did, or what the scores of a step were measured against, as a table.
 
-    Raises StoreError where the step is not done or keeps no such thing.
+    Of a step that is not done, as one that rejected more than it may, those of its finished parts. Raises StoreError where it
+    keeps no such thing.
     """
-    stats = artifact.stats()
+    stats = artifact.stats_so_far()
     heads: tuple[str, ...] = ("check", "saw", "rejected", "of those", "alone")
     rows: list[tuple[str, ...]]
     measured = artifact.built / "calibration.json"

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,12 @@ class Artifact:
         """The totals in the manifest."""
         return Stats.from_json(self.manifest()["stats"])
 
+    def stats_so_far(self) -> Stats:
+        """The totals in the manifest, or of the finished parts where there is none yet."""
+        if self.is_committed:
+            return self.stats()
+        return sum(map(self.part_stats, self.part_numbers()), Stats())
+
     def commit(self, manifest: Mapping[str, Any], stats: Stats) -> None:
         """Write the manifest: from here on the artifact is done and is not written to again."""
         text = json.dumps({**manifest, "stats": stats.as_json()}, indent=1, ensure_ascii=False, sort_keys=True)
@@ -217,6 +224,15 @@ class Dataset:
         """The files of all parts: part k of a step that maps rows is made of the k-th."""
         return [path for artifact in self.artifacts for path in artifact.row_paths()]
 
+    def path(self, number: int) -> Path:
+        """The file of one part, by its place among those of all steps."""
+        for artifact in self.artifacts:
+            numbers = _numbers(artifact)
+            if number < len(numbers):
+                return artifact.row_path(numbers[number])
+            number -= len(numbers)
+        raise IndexError(number)
+
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """One table a part, in order, with these columns (or all)."""
         for path in self.paths():
@@ -225,6 +241,20 @@ class Dataset:
     def count(self) -> int:
         """How many rows there are, from the manifests."""
         return sum(artifact.stats().rows_out for artifact in self.artifacts)
+
+
+def _numbers(artifact: Artifact) -> Sequence[int]:
+    """The numbers of an artifact's parts. A worker that makes part after part lists the folder of a committed one once."""
+    try:
+        done = (artifact.folder / "manifest.json").stat()
+    except FileNotFoundError:
+        return artifact.part_numbers()
+    return _committed_numbers(artifact.folder, (done.st_ino, done.st_mtime_ns))
+
+
+@lru_cache(maxsize=16)
+def _committed_numbers(folder: Path, since: tuple[int, int]) -> Sequence[int]:  # noqa: ARG001 - another commit is listed anew
+    return Artifact(folder).part_numbers()
 
 
 def write_table(path: Path, table: pa.Table, *, flush: bool = True) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -73,13 +72,13 @@ class Job:
         assert isinstance(self.stage, MappedStage)
         return self.inputs[self.stage.over]
 
-    @cached_property
+    @property
     def paths(self) -> list[Path]:
         """The files of the parts to map: part k is made of the k-th."""
         return self.over.paths()
 
     def rows(self, number: int) -> list[Row]:
-        return list(from_table(self.over.row_type, pq.read_table(self.paths[number])))
+        return list(from_table(self.over.row_type, pq.read_table(self.over.path(number))))
 
 
 def run_part(job: Job, number: int) -> Stats:
@@ -136,7 +135,9 @@ def _write(job: Job, number: int, made: Iterable[Made], rows_in: int | None) -> 
 
 def build(job: Job) -> None:
     """Build what an actor stage builds once, unless it is built. What others have spread and gathered for it is used."""
-    if isinstance(job.stage, ActorStage) and not is_built(job):
+    if not isinstance(job.stage, ActorStage):
+        return
+    if not is_built(job):
         job.artifact.built.mkdir(parents=True, exist_ok=True)
         if isinstance(job.stage, ComparingStage):
             for number, share in enumerate(cut_in_shares(job)):
@@ -144,9 +145,10 @@ def build(job: Job) -> None:
             for bucket in range(job.stage.buckets(job.over.count())):
                 gather(job, bucket)
         job.stage.build(job.context)
-        for scratch in (SPREAD, GATHERED):
-            shutil.rmtree(job.artifact.built / scratch, ignore_errors=True)
         write_bytes(_built_path(job), b"")
+    # Only now, and again after a kill: a share of which half is gone would be taken for one that is there.
+    for scratch in (SPREAD, GATHERED):
+        shutil.rmtree(job.artifact.built / scratch, ignore_errors=True)
 
 
 def is_built(job: Job) -> bool:

@@ -178,5 +178,7 @@ def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
     else:
         work.build(one)
         total = sum((_part(one, number) for number in range(len(one.paths))), Stats())
-    one.artifact.commit({"step": step.name, "identity": dict(step.identity)}, total)
+    made_of = {field: [given.artifact(build).folder.name for given in steps] for field, steps in step.inputs.items()}
+    manifest = {"step": step.name, "identity": dict(step.identity), "inputs": made_of, "rows": step.row_type.__name__}
+    one.artifact.commit(manifest, total)
     return total

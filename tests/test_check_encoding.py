@@ -105,6 +105,17 @@ def test_a_broken_name_spoils_what_was_written_and_not_a_long_passage() -> None:
     assert fault.threshold == 0.0
 
 
+def test_a_passage_that_reads_back_whole_is_broken_however_few_its_letters() -> None:
+    passage = f"The keeper carried oil to the cafÃ©, {'and to the lamp on the pier, ' * 9}every night."
+    assert reason(pair("who carried the oil", passage)) == "mojibake"
+
+
+@pytest.mark.parametrize("tag", ["zh", "ja", "ko"])
+def test_damage_behind_wide_letters_is_seen(tag: str) -> None:
+    assert reason(pair(f"{SENTENCES[tag]} YesÃ¼n")) == "mojibake"
+    assert reason(pair(f"{SENTENCES[tag]} \U000f0001")) == "broken_text"
+
+
 ABOUT_CODE = [
     'To print a line, call printf("hello\\n"); it is written to standard output, and flushed when the program ends.',
     "In XML an ampersand is written as &amp; so that no parser takes it for the beginning of something else, as it must.",

@@ -163,3 +163,14 @@ def test_words_that_come_once_are_never_a_repetition(numbers: list[int]) -> None
 @given(st.text(max_size=300) | st.text("aก灯 .\u0301\ud800", max_size=300))
 def test_no_text_breaks_it(text: str) -> None:
     assert found(text, Repetition(sides="both")) in {None, "repeats_itself"}
+
+
+@pytest.mark.parametrize(
+    "text", ["灯塔在灯塔哪里灯塔", "谁的灯塔，谁的船长，谁的渡轮，谁的海岛？", "他说再见再见再见", "为什么呢好好好"]
+)
+def test_a_short_phrase_that_comes_again_is_found_by_its_letters(text: str) -> None:
+    assert Repetition()._may_repeat(text)
+
+
+def test_letters_that_come_once_need_no_words() -> None:
+    assert not Repetition()._may_repeat(SENTENCES["zh"])

@@ -218,6 +218,15 @@ def test_show_takes_the_newest_run_of_a_step(small: Path) -> None:
     assert {json.loads(line)["language"] for line in said} == {"en"}
 
 
+def test_the_ledger_of_a_step_that_was_stopped_tells_what_its_checks_did(tmp_path: Path) -> None:
+    artifact = Artifact(tmp_path / "stopped" / "ruled-0123456789ab")
+    for number in range(2):
+        ledger = {"length": (4, 3, 3), "language": (1, 1, 2)}
+        artifact.write_part(number, to_table(Document, []), [], Stats(4, 0, {"too_short": 4}, ledger=ledger))
+    said = lines(call("show", "stopped", "ruled", "--root", tmp_path, "--ledger"))
+    assert [line.split()[:3] for line in said[1:]] == [["length", "8", "6"], ["language", "2", "2"]]
+
+
 def hostile(root: Path, rows: Sequence[str], rejects: Sequence[str] = ()) -> None:
     artifact = Artifact(root / "odd" / "texts-0123456789ab")
     documents = [Document(f"d{number}", text, None, "en") for number, text in enumerate(rows)]

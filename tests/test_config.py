@@ -112,6 +112,7 @@ def test_every_fault_has_a_line() -> None:
         ("engines.wirter.model=x", r"no 'wirter' there; did you mean writer\?"),
         ("steps.retrieval_clean.checks.9.min_words=5", r"no item 9 in a list of \d+ \(they count from 0\)"),
         ("steps.retrieval_clean.checks.-1.min_words=5", "no item -1 in a list of"),
+        ("steps.retrieval_clean.checks.².min_words=5", "no item ² in a list of"),
         ("steps.passages.words.more=5", r"\d+ has no keys"),
     ],
 )

@@ -232,6 +232,15 @@ def test_what_cannot_be_read_stops_the_step(tmp_path: Path, files: Mapping[str, 
         opened(tmp_path / "all")
 
 
+def test_an_id_that_is_no_unicode_stops_nothing(tmp_path: Path) -> None:
+    (tmp_path / "all").mkdir()
+    (tmp_path / "all" / "queries.jsonl").write_text(
+        '{"_id": "\\ud800", "text": "who lights the lamps of the harbour"}\n'
+    )
+    made = list(opened(tmp_path / "all")([pair(query="Who lights the lamps of the harbour?")]))
+    assert [type(one) for one in made] == [Reject, Note]
+
+
 def test_equal_numbers_of_unequal_runs_reject_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def same(texts: Sequence[str], words: int) -> Any:
         runs = word_runs(texts, words)

@@ -104,6 +104,20 @@ def test_a_parser_of_other_replies_than_were_asked_for_is_refused(asked: Any, pa
         planned(with_steps(asked=asked, parsed={"kind": parser, "input": "asked"}))
 
 
+def test_two_replies_about_one_pair_are_not_parsed_to_two_pairs_of_one_id() -> None:
+    steps: dict[str, Any] = {"one": COUNTERS, "two": {**COUNTERS, "seed": 1}}
+    says = r"steps\.parsed\.input: more than one of one, two asks about retrieval, and parse_counter_instruction would"
+    with pytest.raises(ConfigError, match=says):
+        planned(with_steps(**steps, parsed={"kind": "parse_counter_instruction", "input": ["one", "two"]}))
+    again = {"again": COUNTERS | {"input": "parsed"}}
+    assert planned(with_steps(one=COUNTERS, parsed={"kind": "parse_counter_instruction", "input": "one"}, **again))
+
+
+def test_a_field_that_does_not_suit_the_rows_is_named_with_its_step() -> None:
+    with pytest.raises(ConfigError, match=r"steps\.distinct\.by: Pair rows are not compared by text"):
+        planned(with_steps(distinct={"kind": "near_dedup", "input": "retrieval", "by": "text"}))
+
+
 def test_a_parser_of_what_was_asked_for_is_taken() -> None:
     assert planned(with_steps(asked=PAIRS_ASKED | {"samples": 2}, parsed={"kind": "parse_rewrite", "input": "asked"}))
     assert planned(with_steps(asked=COUNTERS, parsed={"kind": "parse_counter_instruction", "input": "asked"}))
@@ -425,6 +439,16 @@ def test_why_a_step_runs_again_names_what_changed(
     path, build = small
     steps = planned(load(path, changes), path)
     assert {name: why_stale(steps[name], build) for name in reasons} == reasons
+
+
+def test_another_threshold_of_a_check_is_told_and_runs_nothing_above_it(tmp_path: Path) -> None:
+    path = small_config(tmp_path)
+    loaded, build = load(path), tmp_path / "outputs" / "small"
+    for step in planned(loaded, path).values():
+        make(step, loaded, build)
+    changed = planned(load(path, ["steps.clean.checks.0.min_words=5"]), path)
+    stale = {name: why for name, step in changed.items() if (why := why_stale(step, build))}
+    assert stale == {"clean": "checks.0.min_words: 6 → 5"}
 
 
 def test_a_changed_corpus_is_told(small: tuple[Path, Path]) -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,11 @@ def test_with_nothing_unrelated_to_compare_there_is_no_score_and_nothing_is_reje
     alone = [pair for pair in asked() if pair.doc_id == "lighthouse"]
     assert set(scores(tmp_path, [alone]).values()) == {None}
     assert SameQuestion().open(Context({}, {}, {}, tmp_path))(alone[0]) is None
+
+
+def test_the_score_of_an_earlier_step_goes_where_this_one_has_none(tmp_path: Path) -> None:
+    alone = [replace(pair, scores={"sibling": 0.9}) for pair in asked() if pair.doc_id == "lighthouse"]
+    assert set(scores(tmp_path, [alone]).values()) == {None}
 
 
 def test_what_asks_again_is_rejected_with_its_score_and_the_bound(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -6,8 +7,9 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import commit, document
 
+from pipeline import store
 from pipeline.rows import Document, Reject, from_table, to_table
-from pipeline.store import Artifact, Stats, StoreError, write_bytes, write_table
+from pipeline.store import Artifact, Dataset, Stats, StoreError, write_bytes, write_table
 
 TABLE = to_table(Document, [document(0), document(1)])
 STATS = Stats(3, 2, {"too_short": 1}, 10, 4, {"repaired": 2})
@@ -185,6 +187,30 @@ def test_a_data_set_reads_several_steps_one_after_the_other(tmp_path: Path) -> N
         "part-00002.parquet",
         "part-00000.parquet",
     ]
+
+
+def test_the_folder_of_a_committed_step_is_listed_once_for_all_of_its_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [document(number) for number in range(5)]
+    one, other = (commit(tmp_path / name, Document, rows, part_rows=2) for name in "ab")
+    both = Dataset(Document, (*one.artifacts, *other.artifacts))
+    listed: list[Path] = []
+    listing = store._part_numbers
+
+    def noted(folder: Path) -> list[int]:
+        listed.append(folder)
+        return listing(folder)
+
+    monkeypatch.setattr(store, "_part_numbers", noted)
+    found = [both.path(number) for number in range(6)]
+    assert len(listed) == 2
+    assert found == [*one.paths(), *other.paths()]
+    with pytest.raises(IndexError):
+        both.path(6)
+    shutil.rmtree(tmp_path / "b")
+    commit(tmp_path / "b", Document, rows, part_rows=1)
+    assert both.path(7) == other.artifacts[0].row_path(4)
 
 
 def test_bytes_are_replaced_whole(tmp_path: Path) -> None:

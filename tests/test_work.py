@@ -1,7 +1,10 @@
+import pickle
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import commit, document, job, make, planned, quickstart
@@ -10,7 +13,18 @@ from pipeline import work
 from pipeline.config import Config
 from pipeline.plan import Step
 from pipeline.rows import Document, Made, Note, Reject, Row, from_table, to_table
-from pipeline.stages.base import ActorStage, Batch, Context, MappedStage, RowStage, TableStage
+from pipeline.stages.base import (
+    ActorStage,
+    Batch,
+    ComparingStage,
+    Context,
+    MappedStage,
+    RowStage,
+    Share,
+    TableStage,
+    gathered,
+    shares,
+)
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.generate import Generate
 from pipeline.stages.parse.base import Parse
@@ -47,6 +61,35 @@ class Titled(ActorStage):
 
     def open(self, context: Context) -> Batch:
         CALLS.append("opened")
+        title = (context.folder / "title").read_text()
+        return lambda rows: (Document(row.row_id, "", title, "en") for row in rows)
+
+
+class Longest(ComparingStage):
+    """Gives every document the longest text as its title; its shares keep their rows."""
+
+    takes: ClassVar[Any] = {"input": (Document,)}
+    row_type = Document
+    share_rows = 2
+    input: str = "docs"
+
+    def buckets(self, rows: int) -> int:
+        return 2
+
+    def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
+        (context.folder / "rows").write_text(str(share.first))
+        yield from ((share.first % 4 // 2, table) for table in share.tables(["text"]))
+
+    def gather(self, bucket: pa.Table, context: Context) -> pa.Table:
+        return pa.table({"text": [max(bucket["text"].to_pylist(), key=len)]})
+
+    def build(self, context: Context) -> None:
+        CALLS.append("build")
+        kept = [(folder / "rows").read_text() for folder in shares(context)]
+        longest = max((table["text"][0].as_py() for table in gathered(context)), key=len)
+        (context.folder / "title").write_text(f"{longest} of {kept}")
+
+    def open(self, context: Context) -> Batch:
         title = (context.folder / "title").read_text()
         return lambda rows: (Document(row.row_id, "", title, "en") for row in rows)
 
@@ -105,6 +148,13 @@ def test_a_part_that_is_made_is_found_and_not_made_again(tmp_path: Path) -> None
     assert CALLS == ["d2", "d3"]
 
 
+def test_a_job_that_travels_to_every_part_carries_no_list_of_them(tmp_path: Path) -> None:
+    one = job_of(Longest(), tmp_path)
+    size = len(pickle.dumps(one))
+    assert len(work.cut_in_shares(one)) == len(one.paths) == 3
+    assert len(pickle.dumps(one)) == size
+
+
 def test_a_part_that_was_killed_between_rejects_and_rows_is_made_again(tmp_path: Path) -> None:
     one = job_of(Evens(), tmp_path)
     made = work.run_part(one, 0)
@@ -120,6 +170,26 @@ def test_an_actor_stage_builds_once_from_all_rows_and_opens_once_for_all_parts(t
         work.run_part(one, number)
     assert CALLS == ["opened"]
     assert {row["title"] for path in one.artifact.row_paths() for row in pq.read_table(path).to_pylist()} == {"of 5"}
+
+
+def test_a_build_that_is_killed_while_it_clears_up_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = job_of(Longest(), tmp_path)
+    real = shutil.rmtree
+
+    def killed(folder: Path, **given: Any) -> None:
+        if folder.name != "spread":
+            return real(folder, **given)
+        (folder / "00001" / "rows").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipeline.work.shutil.rmtree", killed)
+        with pytest.raises(KeyboardInterrupt):
+            work.build(one)
+    CALLS.clear()
+    work.build(one)
+    assert [path.name for path in one.artifact.built.iterdir()] == ["title"]
+    assert CALLS == []
 
 
 def test_a_worker_holds_one_open_thing_at_a_time(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ class Share:
     paths: Sequence[Path]
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """One table a part, in order, with those of these columns that there are."""
+        """One table a part, in order, with these columns."""
         for path in self.paths:
             yield pq.read_table(path, columns=list(columns))
 

@@ -29,6 +29,8 @@ Mask: TypeAlias = npt.NDArray[np.bool_]
 
 LEAST = 4
 """Others that a text must be compared with before a mean and a deviation of them say anything."""
+LEAST_UNRELATED = 100
+"""Unrelated pairs that it takes to speak of a share of them; 11 references give so many."""
 _LEAST_DEVIATION = 1e-3
 _STEPS = 10_000  # The last bits of a sum depend on the machine.
 
@@ -55,9 +57,12 @@ class Unrelated:
     def calibrated(self, query: Vectors, positive: Vectors, seed: str, text: str) -> Calibrated:
         """What the cosine of a pair of this group means, whose positive is this text, made of this seed."""
         others = self._others(seed, text)
-        if others.sum() < LEAST or not len(self.null):
+        if others.sum() < LEAST:
             return Calibrated(None, None)
         score = float(query @ positive)
+        closeness = rounded((score - self.mean) / max(1 - self.mean, _LEAST_DEVIATION))
+        if len(self.null) < LEAST_UNRELATED:
+            return Calibrated(closeness, None)
         above = [
             _deviations(score, np.asarray(lent[others] @ own, np.float64))
             for own, lent in ((query, self.positives), (positive, self.queries))
@@ -65,7 +70,7 @@ class Unrelated:
         normalised = rounded(sum(above) / 2)
         looks_better = len(self.null) - int(np.searchsorted(self.null, normalised, side="left"))
         return Calibrated(
-            rounded((score - self.mean) / max(1 - self.mean, _LEAST_DEVIATION)),
+            closeness,
             # As if the pair were one of the unrelated: what so few of them cannot show, they do not (Phipson and Smyth, 2010).
             rounded((looks_better + 1) / (len(self.null) + 1)),
         )

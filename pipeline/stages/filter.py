@@ -47,12 +47,14 @@ class Filter(ActorStage):
             for name, (check, its) in zip(self._names(), self._with_folders(context), strict=True)
         ]
         judges = {task: [one for one in opened if one.check.judges(task)] for task in TASKS}
+        # Only these two are looked at for every pair and check.
+        bare = {task: tuple((one.name, one.judge) for one in its) for task, its in judges.items()}
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject | Tally]:
             ledger = _Ledger(judges)
             for row in rows:
                 if isinstance(row, Pair):
-                    yield self._judged(row, judges[row.task], ledger)
+                    yield self._judged(row, bare[row.task], ledger)
             yield from (ledger.tally(one.name) for one in opened)
 
         return batch
@@ -73,14 +75,14 @@ class Filter(ActorStage):
             names.append(check.kind if seen[check.kind] == 1 else f"{check.kind} {seen[check.kind]}")
         return names
 
-    def _judged(self, pair: Pair, judges: Sequence["_Open"], ledger: "_Ledger") -> Pair | Reject:
+    def _judged(self, pair: Pair, judges: Sequence[tuple[str, Judge]], ledger: "_Ledger") -> Pair | Reject:
         first = None
-        for one in judges:
-            if found := one.judge(pair):
-                ledger.alone[one.name] += 1
+        for name, judge in judges:
+            if (found := judge(pair)) is not None:
+                ledger.alone[name] += 1
                 if first is None:
                     first = found
-                    ledger.rejected[one.name, pair.task] += 1
+                    ledger.rejected[name, pair.task] += 1
         ledger.seen[pair.task] += 1
         if self.keep == "failed":
             return pair if first else Reject(pair.pair_id, "passed")

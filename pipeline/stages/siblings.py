@@ -26,11 +26,16 @@ SIBLING = "sibling"
 _ASKED = pa.schema([(name, pa.large_string()) for name in ("doc_id", "pair_id", "query_language", "query")])
 
 
-class Siblings(ComparingStage):
-    """Pairs with the score `sibling`: how near their query is to the nearest of their document with a lesser id.
+# A label of a million pairs is one document, and no passage is asked so much about.
+_MOST = 2000
 
-    It is 0 for the first of a document, and lacking where there are too few queries of other documents in the language to tell
-    what is unrelated. A bucket's queries are measured against those of its own documents.
+
+class Siblings(ComparingStage):
+    """Pairs with the score `sibling`: how near their query is to the nearest of its language and document with a lesser id.
+
+    It is 0 for the first of these, and lacking where there are too few queries of other documents in the language to tell
+    what is unrelated. A bucket's queries are measured against those of its own documents, and of a document with more than 2,000
+    of them each with the 2,000 before it.
     """
 
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
@@ -48,7 +53,7 @@ class Siblings(ComparingStage):
         return given["input"]
 
     def buckets(self, rows: int) -> int:
-        return 1 + rows // self.rows_at_once
+        return min(1 + rows // self.rows_at_once, 256)
 
     def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
         count = self.buckets(context.inputs["input"].count())
@@ -78,7 +83,8 @@ class Siblings(ComparingStage):
         def batch(rows: Sequence[Row]) -> Iterator[Row]:
             for row, found in zip(rows, siblings.find([row.row_id for row in rows]), strict=True):
                 assert isinstance(row, Pair)
-                yield replace(row, scores={**row.scores, SIBLING: found.similarity}) if found else row
+                scores = {name: score for name, score in row.scores.items() if name != SIBLING}  # of an earlier step
+                yield replace(row, scores={**scores, SIBLING: found.similarity} if found else scores)
 
         return batch
 

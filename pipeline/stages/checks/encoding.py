@@ -7,6 +7,7 @@ never is by chance. That is tried first, since it is exact and quick; what is br
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Annotated, Literal, NamedTuple
 
@@ -16,6 +17,7 @@ from pydantic import Field
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
+from pipeline.stages.checks.identifiers import ranges
 
 _CODECS = (
     "latin-1", "sloppy-windows-1252", "sloppy-windows-1251", "sloppy-windows-1250", "sloppy-windows-1253",
@@ -30,19 +32,24 @@ _LATIN_2 = f"{_SIGNS}ŠŚŤŽŹšśťžźˇ˘ŁĄŞŻ˛łąşĽ˝ľż"
 _CYRILLIC = f"{_SIGNS}ЂЃѓЉЊЌЋЏђљњќћџЎўЈҐЁЄЇІіґёєјЅѕї"
 _GREEK = f"{_SIGNS}΄΅ΆΈΉΊΌΎΏ"
 # Searches that begin with one set of characters are those that `re` runs through at a few nanoseconds a letter.
-_PAIR = re.compile(
-    f"[{_LATIN_2}{_CYRILLIC}{_GREEK}œŒŸ](?:(?<=[À-ô][{_LATIN}])|(?<=[ÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŔÃÅÑØÙÏĢĪĶĻĀ][{_LATIN_2}])"
+_SECOND = f"{_LATIN_2}{_CYRILLIC}{_GREEK}œŒŸ"
+_AFTER_FIRST = (
+    f"(?<=[À-ô][{_LATIN}])|(?<=[ÂĂÄĹĆÇČÉĘËĚÍÎĎĐŃŇÓÔŐÖ×ŘŮÚŰÜÝŢßŔÃÅÑØÙÏĢĪĶĻĀ][{_LATIN_2}])"
     f"|(?<=[ŕáâăäĺćçčéęëěíîďąīēź][{_LATIN_2}])(?=[{_LATIN_2}])|(?<=[В-Я][{_CYRILLIC}])"
-    f"|(?<=[а-п][{_SIGNS}])(?=[{_CYRILLIC}])|(?<=[а-п][{_CYRILLIC}])(?=[{_SIGNS}ЂЃЉЊЌЋЏЎЈҐЁЄЇІЅ])|(?<=[Β-Ω][{_GREEK}])|(?<=[α-ο][{_SIGNS}])(?=[{_GREEK}]))"
+    f"|(?<=[а-п][{_SIGNS}])(?=[{_CYRILLIC}])|(?<=[а-п][{_CYRILLIC}])(?=[{_SIGNS}ЂЃЉЊЌЋЏЎЈҐЁЄЇІЅ])|(?<=[Β-Ω][{_GREEK}])|(?<=[α-ο][{_SIGNS}])(?=[{_GREEK}])"
 )
+_PAIR = re.compile(f"[{_SECOND}](?:{_AFTER_FIRST})")
 _LONE = "\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff\ud800-\udfff\ufdd0-\ufdef\ufff9-\uffff√≈∆◊∏∑¬⌐ƒ\u2550-\u256c┬├┼┘┌█▄▌▐▀─Ƣ锟"
-_SUSPECT = re.compile(f"[{_LONE}–—‡αßΓπΣσµτΦΘΩδ∞φε∩ŒÃÕ](?:(?<=[{_LONE}])|(?=[Ä-øÇûùÿ¢£¥₧░▒▓│┤╡╢╖╕╣║╗╝╜╛┐†°∞±≤≥∂∫]))")
+_BEFORE_OTHERS, _OTHERS = "–—‡αßΓπΣσµτΦΘΩδ∞φε∩ŒÃÕ", "Ä-øÇûùÿ¢£¥₧░▒▓│┤╡╢╖╕╣║╗╝╜╛┐†°∞±≤≥∂∫"
+_SUSPECT = re.compile(f"[{_LONE}{_BEFORE_OTHERS}](?:(?<=[{_LONE}])|(?=[{_OTHERS}]))")
 _ESCAPED = re.compile(
     r"&(?:amp|lt|gt|quot|apos|nbsp|[a-z]{2,8};|#\d{1,6};|#x[0-9a-f]{1,5};)|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|(?-i:\\n(?![a-z]))",
     re.IGNORECASE,
 )
-_UNUSABLE = regex.compile(r"[\p{Cc}\p{Co}\p{Cs}\p{Cn}\ufffd--[\t\n\f\r\v]--[\U0001F000-\U0001FAFF]]", regex.V1)
-_WIDE = re.compile("[\u4e00-\u9fff\uff61-\uff9f\uac00-\ud7a3]")
+_MEANS_NOTHING = r"\p{Cc}\p{Co}\p{Cs}\p{Cn}\ufffd--[\t\n\f\r\v]--[\U0001F000-\U0001FAFF]"
+_UNUSABLE = regex.compile(f"[{_MEANS_NOTHING}]", regex.V1)
+_ASIAN = "\u4e00-\u9fff\uff61-\uff9f\uac00-\ud7a3"
+_WIDE = re.compile(f"[{_ASIAN}]")
 
 _CYRILLIC_WORDS = re.compile(r"[Ѐ-ӿ«»\x00-\x40]*")
 _CAPITALS = frozenset("ÀÁÇÈÉÊËÌÍÎÏÒÓÔÕÖÙÚÛÜÝŚŹČŠŽ")
@@ -78,7 +85,7 @@ class Encoding(Check):
         if damage:
             return fault(damage.reason, f"{damage.found!r}: {own}", damage.share, 0.0)
         other = pair.positive if pair.task == "retrieval" else pair.query
-        damage = _cached(other)
+        damage = _cached(other, self.max_share)
         if damage is None or damage.share <= self.max_share:
             return None
         return fault(damage.reason, f"{damage.found!r}: {other}", damage.share, self.max_share)
@@ -89,22 +96,50 @@ def _is_spoken_of(damage: _Damage, pair: Pair) -> bool:
     return pair.task == "retrieval" and damage.found in pair.positive and _ESCAPED.fullmatch(damage.found) is not None
 
 
-def _damage(text: str) -> _Damage | None:
-    damage = _misread_or_unusable(text)
+def _damage(text: str, allowed: float = 0.0) -> _Damage | None:
+    damage = _misread_or_unusable(text, allowed)
     if ("&" not in text and "\\" not in text) or not (escaped := _ESCAPED.findall(text)):
         return damage
     share = 2 * len(escaped) / (_beyond(text) + 2 * len(escaped))
     return damage if damage and damage.share > share else _Damage("broken_text", escaped[0], share)
 
 
-def _misread_or_unusable(text: str) -> _Damage | None:
+def _misread_or_unusable(text: str, allowed: float = 0.0) -> _Damage | None:
     if text.isascii():
         return None if text.isprintable() else _unusable(text)
-    if _PAIR.search(text) or _SUSPECT.search(text):
-        return _misread(text) or _unusable(text)
-    if (wide := _WIDE.search(text)) and _reads_back(text[wide.start() : wide.start() + 200], _WIDE_CODECS):
+    if not _anything(_ASIAN)(text):
+        return None
+    if _anything("")(text) and (_PAIR.search(text) or _SUSPECT.search(text)):
+        return (None if _is_within(text, allowed) else _misread(text)) or _unusable(text)
+    if (wide := _WIDE.search(text)) and _reads_back_wide(text[wide.start() : wide.start() + 200]):
         return _Damage("mojibake", text[:20], 1.0)
     return None if text.isprintable() else _unusable(text)
+
+
+@lru_cache(maxsize=2)
+def _anything(besides: str) -> "Callable[[str], re.Match[str] | None]":
+    """All of these searches in one, which takes as long as one of them; what it finds may be nothing."""
+    lone = f"{_LONE}{besides}{ranges(_MEANS_NOTHING)}\U00010000-\U0010ffff"
+    after = f"{_AFTER_FIRST}|(?<=[{lone}])|(?<=[{_BEFORE_OTHERS}])(?=[{_OTHERS}])"
+    return re.compile(f"[{lone}{_SECOND}{_BEFORE_OTHERS}](?:{after})").search
+
+
+@lru_cache(maxsize=1)
+def _bytes() -> "re.Pattern[str]":
+    """What a byte beyond ASCII may have been read as."""
+    import ftfy.bad_codecs
+
+    ftfy.bad_codecs.ok()
+    every = {bytes([code]).decode(codec, "ignore") for codec in _CODECS for code in range(0x80, 0x100)}
+    return re.compile(f"[{''.join(sorted(every))}\ufffd]")
+
+
+def _is_within(text: str, allowed: float) -> bool:
+    """Whether so few letters of a text can be misread, and not all, that they may: an Arabic one with a few Latin ones."""
+    if not allowed or "\ufffd" in text or "锟斤" in text:
+        return False
+    misread = len(_bytes().findall(text))
+    return misread < _count_beyond(text) and misread <= allowed * _beyond(text)
 
 
 # A passage comes with each of its queries.
@@ -136,6 +171,25 @@ def _reads_back(text: str, codecs: tuple[str, ...]) -> bool:
     return False
 
 
+def _reads_back_wide(text: str) -> bool:
+    """The same of a text that begins with a wide letter, whose first bytes mostly are no letter of UTF-8."""
+    return _may_begin(text[0]) and _reads_back(text[:6], _WIDE_CODECS) and _reads_back(text, _WIDE_CODECS)
+
+
+@lru_cache(maxsize=8192)
+def _may_begin(letter: str) -> bool:
+    for codec in _WIDE_CODECS:
+        try:
+            letter.encode(codec).decode()
+        except UnicodeEncodeError:
+            continue
+        except UnicodeDecodeError as broken:
+            if broken.reason != "unexpected end of data":
+                continue
+        return True
+    return False
+
+
 def _is_utf8(data: bytes) -> bool:
     try:
         data.decode()
@@ -146,7 +200,11 @@ def _is_utf8(data: bytes) -> bool:
 
 def _beyond(text: str) -> float:
     """How many characters beyond ASCII a text has, or would have in most languages."""
-    return max(sum(not letter.isascii() for letter in text), len(text) / 10)
+    return max(_count_beyond(text), len(text) / 10)
+
+
+def _count_beyond(text: str) -> int:
+    return len(text) - len(text.encode("ascii", "ignore"))
 
 
 def _is_a_sign(text: str) -> bool:

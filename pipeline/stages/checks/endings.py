@@ -7,6 +7,7 @@ is held to its sentence's mark wherever others keep to theirs.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
@@ -36,9 +37,11 @@ _ATTACHED = frozenset("+=/\\#")
 # As a full stop is typed, or a word is parted, in these languages.
 _ENDS_IN_COLON = ("hy", "am", "ti")
 
-_PAIRED = regex.compile(r"""[\[\](){}（）［］｛｝「」『』【】〈〉《》〖〗¿¡"“”„‟«»‹›＂]""")
-_BRACKETS = regex.compile(r"[\[({（［｛「『【〈《〖]"), regex.compile(r"[\])}）］｝」』】〉》〗]")
-_TURNED, _UPRIGHT = regex.compile("[¿¡]"), regex.compile("[?!？！]")
+_OPENING, _CLOSING = "[({（［｛「『【〈《〖", "])}）］｝」』】〉》〗"
+_TURNED, _UPRIGHT = "¿¡", "?!？！"
+_QUOTING = '"“”„‟«»‹›＂'
+_PAIRED = re.compile(f"[{re.escape(_OPENING + _CLOSING)}{_QUOTING}{_TURNED}]")
+_ENCLOSING = re.compile(f"[{re.escape(_OPENING + _CLOSING)}{_QUOTING}]")
 # Neither gershayim in a Hebrew word nor inches are quotation marks; a face is no bracket.
 _QUOTES = regex.compile(r"""(?<!\p{Hebrew})"|"(?!\p{Hebrew})|[“”„‟«»‹›＂]""")
 _INCHES, _FACES = regex.compile(r'(?<=\d)"'), regex.compile(r"[:;=8]'?-?[(\[{]|\([:;=8]")
@@ -85,7 +88,10 @@ class CutOff(Check):
         habits = _Habits.read(context)
 
         def judge(pair: Pair) -> Fault | None:
-            text, twin = written(pair), "" if pair.task == "retrieval" else real(pair)
+            text = written(pair)
+            if text[-1:] in _FINAL and not _has_pairs(text):
+                return None  # as most do
+            twin = "" if pair.task == "retrieval" else real(pair)
             if (left := _left_open(text, _tag(pair))) and left != _left_open(twin, pair.query_language):
                 return fault("cut_off", f"{left}: {_tail(text)}")
             if _is_marked(text) or not (share := habits.expects_mark(pair, twin)):
@@ -147,18 +153,28 @@ def _is_marked(text: str) -> bool:
 _FINAL = frozenset(_MARKS)
 
 
+def _has_pairs(text: str) -> bool:
+    """Whether a text has signs that come in pairs, besides the marks around a question."""
+    if "¿" not in text and "¡" not in text:
+        return _PAIRED.search(text) is not None
+    return _ENCLOSING.search(text) is not None or _count(_TURNED, text) > _count(_UPRIGHT, text)
+
+
 def _left_open(text: str, tag: str) -> str | None:
     """What a text opens and does not close, or the mark it ends in that something should follow."""
-    plain = _FACES.sub("", text) if text.rstrip()[-1:] in _OPEN_ENDS or _PAIRED.search(text) else text
-    if _goes_on(plain.rstrip(), tag):
-        return f"ends in {plain.rstrip()[-1]}"
-    if not _PAIRED.search(text):
+    signs = frozenset(_PAIRED.findall(text))
+    plain = text.rstrip()
+    if not signs.isdisjoint(_OPENING):
+        plain = _FACES.sub("", text).rstrip()
+    if _goes_on(plain, tag):
+        return f"ends in {plain[-1]}"
+    if not signs:
         return None
-    if _count(_BRACKETS[0], plain) > _count(_BRACKETS[1], plain):
+    if not signs.isdisjoint(_OPENING) and _count(_OPENING, plain) > _count(_CLOSING, plain):
         return "open bracket"
-    if _count(_TURNED, text) > _count(_UPRIGHT, text):
+    if not signs.isdisjoint(_TURNED) and _count(_TURNED, text) > _count(_UPRIGHT, text):
         return "open question"
-    return "open quotation" if _has_open_quote(text) else None
+    return "open quotation" if not signs.isdisjoint(_QUOTING) and _has_open_quote(text) else None
 
 
 def _goes_on(text: str, tag: str) -> bool:
@@ -171,11 +187,11 @@ def _goes_on(text: str, tag: str) -> bool:
 
 def _has_open_quote(text: str) -> bool:
     """Whether the quotation marks of a text are odd in number, whatever their shape, which people mix."""
-    return _count(_QUOTES, text) % 2 == 1 and _count(_QUOTES, _INCHES.sub("", text)) % 2 == 1
+    return len(_QUOTES.findall(text)) % 2 == 1 and len(_QUOTES.findall(_INCHES.sub("", text))) % 2 == 1
 
 
-def _count(pattern: "regex.Pattern[str]", text: str) -> int:
-    return len(pattern.findall(text))
+def _count(signs: str, text: str) -> int:
+    return sum(map(text.count, signs))
 
 
 @lru_cache(maxsize=1024)

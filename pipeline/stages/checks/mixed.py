@@ -163,8 +163,9 @@ def _is_clearly(claim: Claim, text: str) -> bool:
 def _windows(words: list[str], least: int) -> list[str]:
     """Overlapping runs of words, half of a short text and eight words of a longer one."""
     width = max(least, min(8, (len(words) + 1) // 2))
-    firsts = range(0, len(words) - width, width if len(words) <= 2 * width else width // 2)
-    return [" ".join(words[first : first + width]) for first in (*firsts, len(words) - width)]
+    last = len(words) - width
+    firsts = range(0, last, width if len(words) <= 2 * width else width // 2)
+    return [" ".join(words[first : first + width]) for first in (*firsts, last)]
 
 
 def _garbled(text: str, claim: Claim) -> str | None:

@@ -20,6 +20,7 @@ from pipeline.stages.wording import (
     common_stretch,
     copied_run,
     cut_finely,
+    is_unspaced,
     letters_of,
     only_letters,
     windows,
@@ -55,14 +56,29 @@ class Copy(Check):
         return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
-        words = words_of(pair.query)
-        if len(words) < _FEWEST:
+        # Thai words were found for the check of repetition; to look at the letters first would not pay.
+        unspaced = is_unspaced(pair.query) and not cut_finely(pair.query, "")
+        if not unspaced and len(words_of(pair.query)) < _FEWEST:
             return None
         scale = _SYLLABLES if cut_finely(pair.query, pair.query_language) else 1
         query, passage = letters_of(pair.query), letters_of(pair.positive)
+        if unspaced and not self._may_copy(query, passage, scale):
+            return None
+        words = words_of(pair.query)
+        if len(words) < _FEWEST:
+            return None
         most = min(self.max_share, self.max_run * scale / len(words))
         return self._in_one(pair, query[:_LETTERS_LOOKED_AT], passage, most) or self._in_pieces(
             pair, words[:_WORDS_LOOKED_AT], query, passage, math.ceil(_PIECE * scale)
+        )
+
+    def _may_copy(self, query: str, passage: str, scale: float) -> bool:
+        """Whether it would be a copy if each letter were a word, as any copy is; ICU takes long to find the words."""
+        most = max(1, math.ceil(min(self.max_share * len(query), self.max_run * scale)))
+        own = (1 - self.max_containment) * len(query)
+        return (
+            _may_be_pieces(query[:_WORDS_LOOKED_AT], passage, math.ceil(_PIECE * scale), own)
+            or common_stretch(query[:_LETTERS_LOOKED_AT], passage, most) is not None
         )
 
     def _in_one(self, pair: Pair, query: str, passage: str, most: float) -> Fault | None:
@@ -88,6 +104,19 @@ class Copy(Check):
 def _lettered(words: Sequence[str], letters: str) -> Iterable[str]:
     """The words in the letters that passages are compared in, of which most have no others."""
     return words if "".join(words) == letters else filter(None, map(only_letters, words))
+
+
+def _may_be_pieces(query: str, passage: str, piece: int, most: float) -> bool:
+    """Whether no more than `most` letters are in none of the runs of `piece` letters that stand in the passage."""
+    own = covered = 0
+    for first in range(len(query)):
+        if query[first : first + piece] in passage and first + piece <= len(query):
+            covered = first + piece
+        elif first >= covered:
+            own += 1
+            if own > most:
+                return False
+    return covered > 0
 
 
 def _letters_outside(words: Iterable[str], passage: str, piece: int, most: float) -> int | None:

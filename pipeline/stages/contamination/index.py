@@ -36,10 +36,16 @@ def build(texts: Iterable[BenchmarkText], folder: Path, n: int, near: float) -> 
     folder.mkdir(parents=True, exist_ok=True)
     with pa.ipc.new_file(folder / _TEXTS, _SCHEMA) as file:
         for block in blocks(texts, lambda one: len(one.text)):
-            file.write_batch(pa.record_batch(list(zip(*block, strict=True)), schema=_SCHEMA))
+            columns = [[_storable(value) for value in column] for column in zip(*block, strict=True)]
+            file.write_batch(pa.record_batch(columns, schema=_SCHEMA))
     kept = _Kept(folder / _TEXTS)
     _index(kept, Spill(folder / _RUNS), SimilarBuilder(folder / _SIMILAR, near), n)
     return len(kept) > 0
+
+
+def _storable(text: str) -> str:
+    """A text or an id without lone surrogates, which cannot be stored."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _index(kept: "_Kept", runs: Spill, similar: SimilarBuilder, n: int) -> None:

@@ -90,8 +90,7 @@ def _text(line: Line, keys: Sequence[str]) -> str:
             f"{line.row_id}: no text under {' or '.join(map(repr, keys))}; it has {', '.join(map(repr, line.values))}. "
             "Mend the line, or take the file out of the benchmarks"
         )
-    text = "\n".join(str(value) for value in given if str(value).strip())
-    return text.encode("utf-8", "replace").decode()  # a lone surrogate cannot be stored
+    return "\n".join(str(value) for value in given if str(value).strip())
 
 
 def _lines(path: Path) -> Iterator[Line]:
