@@ -31,7 +31,11 @@ LONG = 10_000  # characters
 
 
 def report(data: Path) -> None:
-    pairs = [pair for one in questions(data, 100_000).values() for pair in one.pairs]
+    pairs = [
+        pair
+        for one in questions(data, 100_000).values()
+        for pair in sorted(one.pairs, key=lambda pair: pair.positive_id)
+    ]
     if pairs:
         speed(pairs)
     adversarial()

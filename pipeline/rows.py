@@ -336,9 +336,18 @@ def from_table(row_type: type[R], table: pa.Table) -> Iterator[R]:
         if column.name not in given:
             columns.append([_default(row_type, column.name)] * len(table))
             continue
-        values = table.column(column.name).to_pylist()
-        columns.append([dict(value) for value in values] if pa.types.is_map(column.type) else values)
+        columns.append(_values(table.column(column.name), column.type))
     return (row_type(*values) for values in zip(*columns, strict=True))
+
+
+def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
+    """The values of a column as rows have them. Most columns of maps are empty, which is quicker to see than to read."""
+    if not pa.types.is_map(kind):
+        values: list[Any] = column.to_pylist()
+        return values
+    if not column.null_count and not any(len(chunk.keys) for chunk in column.chunks):
+        return [{} for _ in range(len(column))]
+    return [dict(value) for value in column.to_pylist()]
 
 
 def _default(row_type: type[Row], name: str) -> Any:

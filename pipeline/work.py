@@ -4,10 +4,11 @@ A part that is done is found by its name, so every function here may be called a
 or finds it made.
 """
 
+import gc
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -85,9 +86,20 @@ def run_part(job: Job, number: int) -> Stats:
     """Make part `number` of a row or actor stage, unless it is made, and return what became of it."""
     if job.artifact.row_path(number).exists():
         return job.artifact.part_stats(number)
-    given = job.rows(number)
-    made = _mapped(job)(given)
-    return _write(job, number, made, rows_in=len(given))
+    mapped = _mapped(job)
+    with _uncollected():
+        given = job.rows(number)
+        return _write(job, number, mapped(given), rows_in=len(given))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's search for circles waits until a part is made: it would go through all of the part's rows again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _mapped(job: Job) -> Batch:
