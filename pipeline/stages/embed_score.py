@@ -87,7 +87,7 @@ class EmbedScore(ActorStage):
 
     def open(self, context: Context) -> Batch:
         references = {group: unrelated for group, (_, unrelated) in _read_references(context.folder).items()}
-        vectors = _VectorCache(self.embedder.open())
+        vectors = _VectorCache(self.embedder.open(), _embedded(context.folder))
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             return _scored([row for row in rows if isinstance(row, Pair)], references, vectors)
@@ -116,7 +116,9 @@ def _wider(group: Group) -> tuple[Group, ...]:
 
 
 _TEXT = pa.string()
-_REFERENCES = pa.schema([*((name, _TEXT) for name in _GROUP), ("of", _TEXT), ("seed_id", _TEXT), ("text", _TEXT)])
+_REFERENCES = pa.schema(
+    [*((name, _TEXT) for name in _GROUP), ("of", _TEXT), ("seed_id", _TEXT), ("query", _TEXT), ("text", _TEXT)]
+)
 
 
 def _write_references(
@@ -124,7 +126,7 @@ def _write_references(
 ) -> None:
     """The references of all groups one after the other: a table of what they are, and beside it their vectors."""
     rows = [
-        dict(zip(_REFERENCES.names, (*group, of, one.seed_id, one.positive), strict=True))
+        dict(zip(_REFERENCES.names, (*group, of, one.seed_id, one.query, one.positive), strict=True))
         for group, (of, references) in groups.items()
         for one in references
     ]
@@ -153,6 +155,19 @@ def _read_references(folder: Path) -> dict[Group, tuple[str, Unrelated]]:
             Unrelated(queries[start:end], positives[start:end], seeds[start:end], texts[start:end]),
         )
         for start, end in zip(cuts, [*cuts[1:], len(keys)], strict=True)
+    }
+
+
+def _embedded(folder: Path) -> "Known":
+    """The texts that were embedded as references, which in a small build are most of all."""
+    if not (folder / "references.parquet").exists():
+        return {}
+    rows = pq.read_table(folder / "references.parquet", columns=["task", "query", "text"]).to_pylist()
+    both: tuple[Side, Side] = ("query", "passage")
+    return {
+        (row["query" if side == "query" else "text"], side_of(row["task"], side)): vector
+        for side in both
+        for row, vector in zip(rows, np.load(folder / f"{side}.npy", mmap_mode="r"), strict=True)
     }
 
 
@@ -193,14 +208,18 @@ def side_of(task: str, side: Side) -> Side:
     return side if task == "retrieval" else "query"
 
 
+Known: TypeAlias = dict[tuple[str, Side], Vectors]
+"""The vectors of texts, as one side or the other."""
+
+
 class _VectorCache:
     """Vectors of the last batches' texts, since passages come back."""
 
     most: ClassVar[int] = 20_000
 
-    def __init__(self, embed: Embed) -> None:
+    def __init__(self, embed: Embed, kept: Known | None = None) -> None:
         self.embed = embed
-        self.kept: dict[tuple[str, Side], Vectors] = {}
+        self.kept: Known = kept or {}
 
     def of(self, wanted: Iterable[tuple[str, Side]]) -> Mapping[tuple[str, Side], Vectors]:
         wanted = dict.fromkeys(wanted)
