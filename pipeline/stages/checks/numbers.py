@@ -16,6 +16,7 @@ from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import regex
 
+from pipeline.engines.base import MissingExtra
 from pipeline.rows import Pair, Task
 from pipeline.stages.base import Context
 from pipeline.stages.checks.base import Check, Fault, Judge, fault
@@ -246,8 +247,10 @@ def _names_not_in(text: str, other: str) -> Iterator[str]:
 
 @lru_cache(maxsize=4096)
 def _sound(word: str) -> str:
-    from anyascii import anyascii
-
+    try:
+        from anyascii import anyascii
+    except ImportError as missing:
+        raise MissingExtra("anyascii", "names") from missing
     return str(anyascii(word)).casefold()[:40]
 
 
