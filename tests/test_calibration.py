@@ -85,3 +85,24 @@ def test_the_same_unrelated_pairs_in_another_order_measure_the_same() -> None:
     turned = Unrelated(measure.queries[order], measure.positives[order], names, names)
     query, positive = drawn(1, 99)
     assert turned.calibrated(query[0], positive[0], "n", "n") == measure.calibrated(query[0], positive[0], "n", "n")
+
+
+def test_pairs_of_several_groups_are_crossed_within_their_own_group_alone() -> None:
+    # Texts of one language are near each other whatever they say, and far from those of another.
+    chance = np.random.default_rng(5)
+
+    def of_language(axis: int, rows: int) -> np.ndarray:
+        vectors = chance.normal(size=(rows, DIMS)) + 8 * np.eye(DIMS)[axis]
+        return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+    queries, positives = (np.concatenate([of_language(axis, 10) for axis in range(3)]) for _ in range(2))
+    names, groups = [f"s{number}" for number in range(30)], [("en",)] * 10 + [("th",)] * 10 + [("sw",)] * 10
+    measure = Unrelated(queries, positives, names, names, groups)
+    assert len(measure.null) == 3 * 10 * 9
+    found = [
+        measure.calibrated(one, other, "new", "new").false_accept
+        for one, other in zip(of_language(1, 40), of_language(1, 40), strict=True)
+    ]
+    passed = [one is not None and one <= 0.05 for one in found]
+    assert np.mean(passed) < 0.2
+    assert measure.calibrated(queries[0], queries[0], "new", "new").false_accept == pytest.approx(1 / 271, abs=1e-4)

@@ -12,9 +12,12 @@ lose by it what they have for nothing; at the same rate more human translations 
 
 `closeness` is how far the cosine has come from unrelated (the mean of the unrelated pairs: 0) to identical (1). It is what tells
 a paraphrase from another sentence on the subject, which is far above chance too.
+
+Where a group has too few pairs, those of all languages of its task stand in, each crossed with pairs of its own group alone: a
+query and a positive in two languages are far apart for no other reason. What is compared then is the cosine as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple, TypeAlias
@@ -44,41 +47,42 @@ class Calibrated(NamedTuple):
 
 @dataclass(frozen=True)
 class Unrelated:
-    """The reference pairs of one group: row k of `queries` and of `positives` is one pair, of vectors of length 1.
+    """The reference pairs of one group, or of several: row k of `queries` and of `positives` is one pair, of vectors of length 1.
 
-    `seeds` and `texts` (of the positives) say which of them belong together all the same.
+    `seeds` and `texts` (of the positives) say which of them belong together all the same. `groups`, where there are several, says
+    which group each is of.
     """
 
     queries: Vectors
     positives: Vectors
     seeds: Sequence[str]
     texts: Sequence[str]
+    groups: Sequence[Hashable] = ()
 
     def calibrated(self, query: Vectors, positive: Vectors, seed: str, text: str) -> Calibrated:
         """What the cosine of a pair of this group means, whose positive is this text, made of this seed."""
-        others = self._others(seed, text)
-        if others.sum() < LEAST:
-            return Calibrated(None, None)
         score = float(query @ positive)
-        closeness = rounded((score - self.mean) / max(1 - self.mean, _LEAST_DEVIATION))
-        if len(self.null) < LEAST_UNRELATED:
+        closeness = rounded((score - self.mean) / max(1 - self.mean, _LEAST_DEVIATION)) if len(self.null) else None
+        compared = score if self.groups else self._normalised(score, query, positive, self._others(seed, text))
+        if len(self.null) < LEAST_UNRELATED or compared is None:
             return Calibrated(closeness, None)
-        above = [
-            _deviations(score, np.asarray(lent[others] @ own, np.float64))
-            for own, lent in ((query, self.positives), (positive, self.queries))
-        ]
-        normalised = rounded(sum(above) / 2)
-        looks_better = len(self.null) - int(np.searchsorted(self.null, normalised, side="left"))
-        return Calibrated(
-            closeness,
-            # As if the pair were one of the unrelated: what so few of them cannot show, they do not (Phipson and Smyth, 2010).
-            rounded((looks_better + 1) / (len(self.null) + 1)),
-        )
+        looks_better = len(self.null) - int(np.searchsorted(self.null, rounded(compared), side="left"))
+        # As if the pair were one of the unrelated: what so few of them cannot show, they do not (Phipson and Smyth, 2010).
+        return Calibrated(closeness, rounded((looks_better + 1) / (len(self.null) + 1)))
+
+    def _normalised(self, score: float, query: Vectors, positive: Vectors, others: Mask) -> float | None:
+        """The cosine in deviations, from both sides; None where there is too little to compare it with."""
+        if others.sum() < LEAST:
+            return None
+        sides = ((query, self.positives), (positive, self.queries))
+        return sum(_deviations(score, np.asarray(lent[others] @ own, np.float64)) for own, lent in sides) / 2
 
     @cached_property
     def null(self) -> Floats:
-        """The normalised cosines of all unrelated pairs, in ascending order."""
+        """The cosines of all unrelated pairs, normalised where they are of one group, in ascending order."""
         cosines, unrelated = self._crossed
+        if self.groups:
+            return np.sort(np.round(cosines[unrelated], 4))
         rows, columns = (_without_one(cosines, unrelated, axis) for axis in (1, 0))
         enough = unrelated & (unrelated.sum(1, keepdims=True) > LEAST) & (unrelated.sum(0, keepdims=True) > LEAST)
         return np.sort(np.round(((rows + columns) / 2)[enough], 4))
@@ -94,7 +98,10 @@ class Unrelated:
         """The cosine of each query with each positive, and whether the two are unrelated."""
         cosines = np.asarray(self.queries @ self.positives.T, np.float64)
         pairs = zip(self.seeds, self.texts, strict=True)
-        return cosines, np.array([self._others(seed, text) for seed, text in pairs]).reshape(cosines.shape)
+        unrelated = np.array([self._others(seed, text) for seed, text in pairs], bool).reshape(cosines.shape)
+        if self.groups:
+            unrelated &= np.array([[one == other for other in self.groups] for one in self.groups], bool)
+        return cosines, unrelated
 
     def _others(self, seed: str, text: str) -> Mask:
         """Which of the reference pairs have nothing to do with a pair."""

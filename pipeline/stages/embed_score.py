@@ -26,10 +26,12 @@ from pipeline.stages.calibration import LEAST, Unrelated, rounded
 from pipeline.store import placed, write_bytes, write_table
 
 COSINE, CLOSENESS, FALSE_ACCEPT = "cosine", "closeness", "false_accept"
+_POOLED = 4
+"""How many times as many references those of all languages are: most of them cross with few."""
 RATES = (0.001, 0.01, 0.02, 0.05, 0.1)
 
 Group: TypeAlias = tuple[str, ...]
-"""Task, query language, positive language; without the second or both where those have too few pairs."""
+"""Task, query language, positive language."""
 _GROUP = ("task", "query_language", "positive_language")
 
 
@@ -37,11 +39,11 @@ class EmbedScore(ActorStage):
     """Pairs with their `cosine`, and with their `closeness` and `false_accept` (see `calibration`).
 
     Those are measured against `references` pairs of the same task and languages, drawn by id. Languages with fewer than
-    `min_references` borrow from all pairs of the task with the positive's language, then from all of the task; a pair that has
-    nothing to be measured against gets its cosine alone. What was measured by group is in the step's `built/calibration.json`.
+    `min_references` are measured against pairs of the task in all languages; a pair that has nothing to be measured against gets
+    its cosine alone. What was measured by group is in the step's `built/calibration.json`.
     """
 
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
 
     kind: Literal["embed_score"] = "embed_score"
@@ -61,7 +63,8 @@ class EmbedScore(ActorStage):
         lots: defaultdict[Group, list[_Reference]] = defaultdict(list)
         for table in context.inputs["input"].tables(("pair_id", "seed_id", "query", "positive", *_GROUP)):
             for row in table.to_pylist():
-                lot, reference = lots[tuple(row[name] for name in _GROUP)], _reference(row)
+                reference = _reference(row)
+                lot = lots[reference.group]
                 if len(lot) < self.references:
                     heapq.heappush(lot, reference)
                 elif reference.lot > lot[0].lot:
@@ -70,23 +73,23 @@ class EmbedScore(ActorStage):
         if groups:
             vectors = _VectorCache(self.embedder.open())
             _write_references(context.folder, groups, vectors)
-        said = [_said(group, of, unrelated) for group, (of, unrelated) in _read_references(context.folder).items()]
+        said = [_said(group, unrelated) for group, unrelated in _read_references(context.folder).items()]
         write_bytes(context.folder / "calibration.json", json.dumps(said, indent=1).encode())
 
-    def _groups(self, lots: Mapping[Group, list["_Reference"]]) -> dict[Group, tuple[str, list["_Reference"]]]:
-        """The references of each group, and whose they are."""
-        wider: defaultdict[Group, list[_Reference]] = defaultdict(list)
+    def _groups(self, lots: Mapping[Group, list["_Reference"]]) -> dict[Group, list["_Reference"]]:
+        """The references of each group: its own, or where those are too few some of all groups of its task."""
+        of_task: defaultdict[str, list[_Reference]] = defaultdict(list)
         for group, lot in lots.items():
-            for of in _wider(group):
-                wider[of].extend(lot)
-        found = {}
-        for group in sorted(lots):
-            of = next((of for of in _wider(group) if len(wider[of]) >= self.min_references), group[:1])
-            found[group] = (" ".join(of), heapq.nlargest(self.references, wider[of]))
-        return found
+            of_task[group[0]].extend(lot)
+        return {
+            group: heapq.nlargest(self.references, lots[group])
+            if len(lots[group]) >= self.min_references
+            else heapq.nlargest(_POOLED * self.references, of_task[group[0]])
+            for group in sorted(lots)
+        }
 
     def open(self, context: Context) -> Batch:
-        references = {group: unrelated for group, (_, unrelated) in _read_references(context.folder).items()}
+        references = _read_references(context.folder)
         vectors = _VectorCache(self.embedder.open(), _embedded(context.folder))
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
@@ -100,62 +103,55 @@ class _Reference(NamedTuple):
 
     lot: int
     seed_id: str
-    task: str
+    group: Group
     query: str
     positive: str
 
 
 def _reference(row: Mapping[str, Any]) -> _Reference:
     lot = int(digest_text(f"reference {row['pair_id']}")[:15], 16)
-    return _Reference(-lot, row["seed_id"], row["task"], row["query"], row["positive"])
-
-
-def _wider(group: Group) -> tuple[Group, ...]:
-    """A task and its two languages, the task and the positive's language, the task."""
-    return group, (group[0], group[2]), group[:1]
+    return _Reference(-lot, row["seed_id"], tuple(row[name] for name in _GROUP), row["query"], row["positive"])
 
 
 _TEXT = pa.string()
-_REFERENCES = pa.schema(
-    [*((name, _TEXT) for name in _GROUP), ("of", _TEXT), ("seed_id", _TEXT), ("query", _TEXT), ("text", _TEXT)]
-)
+_FROM = tuple(f"from_{name}" for name in _GROUP)
+"""The group that a reference is of itself."""
+_REFERENCES = pa.schema([(name, _TEXT) for name in (*_GROUP, *_FROM, "seed_id", "query", "text")])
 
 
-def _write_references(
-    folder: Path, groups: Mapping[Group, tuple[str, list[_Reference]]], vectors: "_VectorCache"
-) -> None:
+def _write_references(folder: Path, groups: Mapping[Group, list[_Reference]], vectors: "_VectorCache") -> None:
     """The references of all groups one after the other: a table of what they are, and beside it their vectors."""
     rows = [
-        dict(zip(_REFERENCES.names, (*group, of, one.seed_id, one.query, one.positive), strict=True))
-        for group, (of, references) in groups.items()
+        dict(zip(_REFERENCES.names, (*group, *one.group, one.seed_id, one.query, one.positive), strict=True))
+        for group, references in groups.items()
         for one in references
     ]
     write_table(folder / "references.parquet", pa.Table.from_pylist(rows, _REFERENCES))
     both: tuple[Side, Side] = ("query", "passage")
     for side in both:
-        drawn = [one for _, references in groups.values() for one in references]
-        wanted = [(one.query if side == "query" else one.positive, side_of(one.task, side)) for one in drawn]
+        drawn = [one for references in groups.values() for one in references]
+        wanted = [(one.query if side == "query" else one.positive, side_of(one.group[0], side)) for one in drawn]
         found = vectors.of(wanted)
         with placed(folder / f"{side}.npy") as beside, beside.open("wb") as file:
             np.save(file, np.stack([found[one] for one in wanted]))
 
 
-def _read_references(folder: Path) -> dict[Group, tuple[str, Unrelated]]:
-    """The references by group, mapped into memory, and whose they are."""
+def _read_references(folder: Path) -> dict[Group, Unrelated]:
+    """The references by group, mapped into memory."""
     if not (folder / "references.parquet").exists():
         return {}
     table = pq.read_table(folder / "references.parquet")
     queries, positives = (np.load(folder / f"{side}.npy", mmap_mode="r") for side in ("query", "passage"))
-    keys = list(zip(*(table.column(name).to_pylist() for name in (*_GROUP, "of")), strict=True))
+    of, own = (list(zip(*(table.column(name).to_pylist() for name in names), strict=True)) for names in (_GROUP, _FROM))
     seeds, texts = (table.column(name).to_pylist() for name in ("seed_id", "text"))
-    cuts = [at for at in range(len(keys)) if at == 0 or keys[at] != keys[at - 1]]
-    return {
-        keys[start][:3]: (
-            keys[start][3],
-            Unrelated(queries[start:end], positives[start:end], seeds[start:end], texts[start:end]),
+    cuts = [at for at in range(len(of)) if at == 0 or of[at] != of[at - 1]]
+    found = {}
+    for start, end in zip(cuts, [*cuts[1:], len(of)], strict=True):
+        groups = () if set(own[start:end]) == {of[start]} else own[start:end]
+        found[of[start]] = Unrelated(
+            queries[start:end], positives[start:end], seeds[start:end], texts[start:end], groups
         )
-        for start, end in zip(cuts, [*cuts[1:], len(keys)], strict=True)
-    }
+    return found
 
 
 def _embedded(folder: Path) -> "Known":
@@ -171,16 +167,17 @@ def _embedded(folder: Path) -> "Known":
     }
 
 
-def _said(group: Group, of: str, unrelated: Unrelated) -> dict[str, Any]:
+def _said(group: Group, unrelated: Unrelated) -> dict[str, Any]:
     """What was measured of a group, to be read by people."""
     null = unrelated.null
     bounds = {str(rate): rounded(float(np.quantile(null, 1 - rate))) for rate in RATES if len(null)}
     return {
         **dict(zip(_GROUP, group, strict=True)),
-        "measured_on": of,
+        "measured_on": f"all {group[0]}" if unrelated.groups else "its own",
         "unrelated_pairs": len(null),
         "mean_cosine": unrelated.mean,
-        "deviations_at_rate": bounds,
+        # In deviations where it is measured on its own, else in cosines.
+        "bound_at_rate": bounds,
     }
 
 
