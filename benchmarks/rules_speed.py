@@ -111,6 +111,8 @@ def adversarial() -> None:
     folder = tempfile.mkdtemp(prefix="pairmill-adversarial-")
     context = Context({"input": Dataset(Pair, ())}, {}, {}, Path(folder))
     judge = _opened(context)
+    for task in TASKS:  # loads the identifiers' models, once a worker
+        list(judge([Pair("a", task, "", "Who built the pier?", "en", "Wer baute den Steg?", "b", "de", "b", "b")]))
     slowest: tuple[float, str] = (0.0, "")
     count = 0
     for text in chain(_made(), _drawn()):

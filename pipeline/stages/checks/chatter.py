@@ -8,6 +8,7 @@ translation may say.
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Literal, TypeAlias
 
 import regex
@@ -116,7 +117,13 @@ def _is_said(pair: Pair, name: str, found: str) -> bool:
         return (name == "token" and found in pair.positive) or (name == "label" and _is_a_subject(pair, found))
     if name == "quoted" and any(mark in real(pair) for mark in _QUOTES):
         return True
-    return any(name == other for words in _tongues(pair) for _, other, _ in _signs(real(pair), words, retrieval=False))
+    return name in _names_in(real(pair), _tongues(pair))
+
+
+@lru_cache(maxsize=4)
+def _names_in(text: str, tongues: tuple[Tongue, ...]) -> frozenset[str]:
+    """The signs that a real side has, looked for once however many the written one has."""
+    return frozenset(name for words in tongues for _, name, _ in _signs(text, words, retrieval=False))
 
 
 def _is_a_subject(pair: Pair, label: str) -> bool:
