@@ -38,7 +38,7 @@ QUERY_KINDS: Mapping[str, tuple[Corruption, tuple[str, ...]]] = {
 }
 BITEXT_KINDS: Mapping[str, tuple[Corruption, tuple[str, ...]]] = {
     "untranslated": (corruptions.untranslated, ("untranslated",)),
-    "changed number": (corruptions.changed_number, ("number_differs",)),
+    "changed number": (corruptions.changed_number, ("number_differs", "code_differs")),
 }
 """The kinds of bad pairs that rules find, and the right reasons for each."""
 
