@@ -23,6 +23,7 @@ from bisect import bisect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
@@ -141,9 +142,8 @@ def ours(planted: Planted, stage: NearDedup, folder: Path, processes: int) -> Fo
 
 def warmed(_: int) -> None:
     """Have a worker import what it needs, as it has when a build comes to this step."""
-    import rensa  # noqa: F401
-    import scipy.sparse.csgraph  # noqa: F401
-
+    for module in ("rensa", "scipy.sparse.csgraph"):
+        import_module(module)
     similarities(["warm", "warmer"], 5, np.array([0]), np.array([1]))
 
 

@@ -24,7 +24,7 @@ from pipeline.stages.checks import (
     Untranslated,
 )
 from pipeline.stages.filter import Filter
-from pipeline.stages.wording import shared_run, words_of
+from pipeline.stages.wording import words_of
 
 PASSAGE = (
     "The lighthouse was built in 1862 by a company of masons from Galway, who carried every stone of it over the sands "
@@ -113,15 +113,6 @@ def test_a_side_that_says_nothing_is_empty(text: str) -> None:
 )
 def test_a_query_that_stands_in_its_passage_is_a_copy(query: str, positive: str, reason: str | None) -> None:
     assert found(Copy(), pair(query, positive)) == reason
-
-
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.sampled_from(["lamp", "sea", "stone", "oil", "who", "it"]), min_size=1, max_size=30), st.data())
-def test_every_run_of_a_texts_own_words_is_found_in_it(words: list[str], data: st.DataObject) -> None:
-    first = data.draw(st.integers(0, len(words) - 1))
-    run = words[first : data.draw(st.integers(first + 1, len(words)))]
-    assert shared_run(["x", *run, "y"], ", ".join(words).upper(), len(run)) is not None
-    assert shared_run([*run, "lamps"], " ".join(words), len(run) + 1) is None
 
 
 @pytest.mark.parametrize(

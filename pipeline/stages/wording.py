@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain, takewhile
 from typing import Any
 
 import regex
@@ -163,33 +162,6 @@ def cut_finely(text: str, tag: str) -> bool:
 def is_unspaced(text: str) -> bool:
     """Whether some of the text is in a script that parts no words."""
     return _MAY_BE_UNSPACED.search(text) is not None and _UNSPACED.search(text) is not None
-
-
-def shared_run(words: Sequence[str], text: str, length: int) -> str | None:
-    """The first run of `length` of these folded words that stands in the text."""
-    plain = folded(text)
-    if not _may_share(words, plain, length):
-        return None
-    joint = "" if is_unspaced(plain) else " "
-    pieces = words if joint else ["".join(_WORD.findall(word)) for word in words]
-    whole = joint + joint.join(_WORD.findall(plain)) + joint
-    for first in range(len(pieces) - length + 1):
-        if joint + joint.join(pieces[first : first + length]) + joint in whole:
-            return " ".join(words[first : first + length])
-    return None
-
-
-def _may_share(words: Sequence[str], plain: str, length: int) -> bool:
-    """Whether so many words in a row occur anywhere in the text, which is rare and quick to see.
-
-    Any such run holds a word whose place in `words` is a multiple of `length`, so the others are looked up around those.
-    """
-    for middle in range(length - 1, len(words), length):
-        before = takewhile(plain.__contains__, reversed(words[: middle + 1]))
-        after = takewhile(plain.__contains__, words[middle + 1 :])
-        if words[middle] in plain and sum(1 for _ in chain(before, after)) >= length:
-            return True
-    return False
 
 
 def common_stretch(text: str, other: str, at_least: int) -> str | None:

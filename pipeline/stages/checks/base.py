@@ -42,8 +42,11 @@ class Check(BaseModel):
     def build(self, context: Context) -> None:
         """Write to `context.folder`, once, what is to be known of all pairs (the step `input`) before one can be judged."""
 
-    def open(self, context: Context) -> Judge:
-        """The function that finds the fault of a pair of its tasks; what was built is in `context.folder`."""
+    def open(self, context: Context) -> Judge:  # noqa: ARG002 - for checks that need something opened, or built in `context.folder`
+        """The function that finds the fault of a pair of its tasks; where nothing is to be opened, `_fault`."""
+        return self._fault
+
+    def _fault(self, pair: Pair) -> Fault | None:
         raise NotImplementedError
 
 

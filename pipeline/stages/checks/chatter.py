@@ -14,8 +14,7 @@ from typing import Literal, TypeAlias
 import regex
 
 from pipeline.rows import Pair
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault, real, written
+from pipeline.stages.checks.base import Check, Fault, fault, real, written
 from pipeline.stages.checks.chatter_words import STARTS_FREELY, Tongue, tongue
 
 _WRAP = " \t\n*_#>\"'“”„«»「『‘-–—•¡¿"
@@ -92,17 +91,13 @@ class Chatter(Check):
 
     kind: Literal["chatter"] = "chatter"
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return _chatter
-
-
-def _chatter(pair: Pair) -> Fault | None:
-    text, retrieval = written(pair), pair.task == "retrieval"
-    for words in _tongues(pair):
-        for reason, name, found in _signs(text, words, retrieval=retrieval):
-            if not _is_said(pair, name, found):
-                return fault(reason, f"{found.strip()!r}: {text}")
-    return None
+    def _fault(self, pair: Pair) -> Fault | None:
+        text, retrieval = written(pair), pair.task == "retrieval"
+        for words in _tongues(pair):
+            for reason, name, found in _signs(text, words, retrieval=retrieval):
+                if not _is_said(pair, name, found):
+                    return fault(reason, f"{found.strip()!r}: {text}")
+        return None
 
 
 def _tongues(pair: Pair) -> tuple[Tongue, ...]:

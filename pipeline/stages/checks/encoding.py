@@ -15,8 +15,7 @@ import regex
 from pydantic import Field
 
 from pipeline.rows import Pair
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
+from pipeline.stages.checks.base import Check, Fault, fault, written
 from pipeline.stages.checks.identifiers import ranges
 
 _CODECS = (
@@ -73,9 +72,6 @@ class Encoding(Check):
 
     kind: Literal["encoding"] = "encoding"
     max_share: Share = 0.25
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         own = written(pair)

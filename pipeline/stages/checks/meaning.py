@@ -9,8 +9,8 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from pipeline.rows import Pair, Task
-from pipeline.stages.base import Context, StageError
-from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.base import StageError
+from pipeline.stages.checks.base import Check, Fault, fault
 from pipeline.stages.embed_score import CLOSENESS, COSINE, FALSE_ACCEPT
 
 Rate: TypeAlias = Annotated[float, Field(gt=0, lt=1)]
@@ -29,9 +29,6 @@ class Meaning(Check):
     kind: Literal["meaning"] = "meaning"
     false_accept: Rate | dict[Task, Rate] = 0.02
     closeness: Closeness | dict[Task, Closeness] = {"similarity": 0.62}
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         if COSINE not in pair.scores:

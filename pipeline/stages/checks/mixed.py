@@ -16,8 +16,7 @@ import regex
 from pydantic import Field
 
 from pipeline.rows import Pair
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
+from pipeline.stages.checks.base import Check, Fault, fault, written
 from pipeline.stages.checks.identifiers import LETTERS, count, heard, languages_in, likeliest, ranges, readable
 from pipeline.stages.checks.language import A_LINE, ENGLISH, Claim, are_related, claim_of
 
@@ -71,9 +70,6 @@ class Mixed(Check):
     kind: Literal["mixed"] = "mixed"
     min_words: Annotated[int, Field(ge=3)] = 4
     max_foreign: Annotated[float, Field(gt=0, lt=1)] = 0.2
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         if pair.task == "retrieval":

@@ -18,8 +18,7 @@ import regex
 
 from pipeline.engines.base import MissingExtra
 from pipeline.rows import Pair, Task
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.checks.base import Check, Fault, fault
 
 # Python's own, whose digits are those that `unicodedata` knows the value of.
 _DIGIT, _OTHER_DIGIT = re.compile(r"\d"), re.compile(r"[^\D0-9]")
@@ -72,9 +71,6 @@ class Numbers(Check):
     made_for: ClassVar[tuple[Task, ...]] = ("bitext", "similarity")
     kind: Literal["numbers"] = "numbers"
     names: bool = False
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         return _differing_codes(pair) or _differing_numbers(pair) or (_differing_names(pair) if self.names else None)

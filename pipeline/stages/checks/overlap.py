@@ -52,9 +52,6 @@ class Copy(Check):
     max_run: Annotated[int, Field(ge=5)] = 20
     max_containment: Share = 0.92
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
-
     def _fault(self, pair: Pair) -> Fault | None:
         # Thai words were found for the check of repetition; to look at the letters first would not pay.
         unspaced = is_unspaced(pair.query) and not cut_finely(pair.query, "")
@@ -213,9 +210,6 @@ class SameSentence(Check):
             )
         return self
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
-
     def _fault(self, pair: Pair) -> Fault | None:
         shared = overlap(words_of(pair.query), words_of(pair.positive))
         if self.min_overlap <= shared < self.max_overlap:
@@ -236,9 +230,6 @@ class Untranslated(Check):
     made_for: ClassVar[tuple[Task, ...]] = ("bitext",)
     kind: Literal["untranslated"] = "untranslated"
     max_overlap: Share = 0.7
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         text = words_of(pair.positive)

@@ -17,8 +17,7 @@ from pydantic import Field
 
 from pipeline.languages import language, primary_code
 from pipeline.rows import Pair, Task
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.checks.base import Check, Fault, fault
 
 _PERCENT = (
     "af 97 am 34 ar 69 az 99 be 109 bg 110 bn 88 br 98 bs 94 ca 104 cs 98 cy 95 da 100 de 112 el 121 en 100 eo 91 es 115 "
@@ -50,9 +49,6 @@ class LengthRatio(Check):
     made_for: ClassVar[tuple[Task, ...]] = ("bitext",)
     kind: Literal["length_ratio"] = "length_ratio"
     tolerance: Annotated[float, Field(gt=0)] = 1.0
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         query, positive = pair.query.strip(), pair.positive.strip()

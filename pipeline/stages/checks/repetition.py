@@ -17,8 +17,8 @@ from typing import Annotated, Literal
 import regex
 from pydantic import Field
 
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault, written
+from pipeline.rows import Pair
+from pipeline.stages.checks.base import Check, Fault, fault, written
 from pipeline.stages.wording import cut_finely, folded, is_unspaced, windows, words_of
 
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -61,12 +61,12 @@ class Repetition(Check):
     max_phrase: Share = 0.3
     max_phrases: Share = 0.45
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
+    def _fault(self, pair: Pair) -> Fault | None:
         if self.sides == "written":
-            return lambda pair: self._fault(written(pair))
-        return lambda pair: self._fault(pair.query) or self._fault(pair.positive)
+            return self._repeats(written(pair))
+        return self._repeats(pair.query) or self._repeats(pair.positive)
 
-    def _fault(self, text: str) -> Fault | None:
+    def _repeats(self, text: str) -> Fault | None:
         found = _run_of_one(text) if _RUN.search(text) else None
         if found or (is_unspaced(text) and not cut_finely(text, "") and not self._may_repeat(text)):
             return found

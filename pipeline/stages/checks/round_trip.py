@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PositiveInt
 
 from pipeline.rows import Pair, SearchedPair, Task
-from pipeline.stages.base import Context, StageError
-from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.base import StageError
+from pipeline.stages.checks.base import Check, Fault, fault
 from pipeline.stages.search import score_names
 
 _RETRIEVERS: Mapping[str, str] = {"bm25": "tantivy", "dense": "dense"}
@@ -36,9 +36,6 @@ class RoundTrip(Check):
     by: Annotated[tuple[Literal["bm25", "dense"], ...], BeforeValidator(_as_list), Field(min_length=1)] = ("bm25",)
     rank: PositiveInt = 10
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
-
     def _fault(self, pair: Pair) -> Fault | None:
         searched = [by for by in self.by if _is_searched_by_query(pair, by)]
         ranks = [rank for by in searched if (rank := pair.scores.get(score_names(by)[0])) is not None]
@@ -59,9 +56,6 @@ class TooEasy(Check):
     made_for: ClassVar[tuple[Task, ...]] = ("retrieval",)
     kind: Literal["too_easy"] = "too_easy"
     ratio: Annotated[float, Field(gt=1)] = 2.0
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         if not _is_searched_by_query(pair, "bm25"):

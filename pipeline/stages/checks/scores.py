@@ -5,8 +5,7 @@ from typing import Literal
 from pydantic import FiniteFloat, model_validator
 
 from pipeline.rows import Pair
-from pipeline.stages.base import Context
-from pipeline.stages.checks.base import Check, Fault, Judge, fault
+from pipeline.stages.checks.base import Check, Fault, fault
 from pipeline.stages.siblings import SIBLING
 
 
@@ -23,9 +22,6 @@ class Score(Check):
         if self.at_least is None and self.at_most is None:
             raise ValueError("give at_least or at_most")
         return self
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         score = pair.scores.get(self.name)
@@ -48,9 +44,6 @@ class SameQuestion(Check):
     kind: Literal["same_question"] = "same_question"
     at_most: FiniteFloat = 0.9
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
-
     def _fault(self, pair: Pair) -> Fault | None:
         score = pair.scores.get(SIBLING)
         if score is None or score <= self.at_most:
@@ -68,9 +61,6 @@ class Label(Check):
 
     kind: Literal["label"] = "label"
     at_least: FiniteFloat = 4
-
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return self._fault
 
     def _fault(self, pair: Pair) -> Fault | None:
         if pair.label is None or pair.label >= self.at_least:

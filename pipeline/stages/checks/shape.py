@@ -30,19 +30,15 @@ class Empty(Check):
 
     kind: Literal["empty"] = "empty"
 
-    def open(self, context: Context) -> Judge:  # noqa: ARG002
-        return _empty
-
-
-def _empty(pair: Pair) -> Fault | None:
-    query, positive = pair.query, pair.positive
-    # Seldom is neither of the first two a letter.
-    if (query[:1].isalnum() or query[1:2].isalnum()) and (positive[:1].isalnum() or positive[1:2].isalnum()):
+    def _fault(self, pair: Pair) -> Fault | None:
+        query, positive = pair.query, pair.positive
+        # Seldom is neither of the first two a letter.
+        if (query[:1].isalnum() or query[1:2].isalnum()) and (positive[:1].isalnum() or positive[1:2].isalnum()):
+            return None
+        for side, text in (("query", query), ("positive", positive)):
+            if not _LETTER.search(text) and not _SAYS_SOMETHING.search(text):
+                return fault("empty", f"{side}: {text!r}")
         return None
-    for side, text in (("query", query), ("positive", positive)):
-        if not _LETTER.search(text) and not _SAYS_SOMETHING.search(text):
-            return fault("empty", f"{side}: {text!r}")
-    return None
 
 
 class Length(Check):
