@@ -177,14 +177,15 @@ def _run(  # noqa: PLR0913 - what a run needs of the command line
     config: "Config", steps: "list[Step]", folder: Path, watcher: "Watcher", err: TextIO, log: Path
 ) -> None:
     """Run the steps; how it may end otherwise is told on `err`."""
+    from pipeline.interrupts import interrupted
     from pipeline.runner import Build
 
     try:
         Build(config, steps, folder, watcher).run()
-    except KeyboardInterrupt:
-        print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=err)
-        raise typer.Exit(130) from None
-    except Exception as error:
+    except (KeyboardInterrupt, Exception) as error:
+        if isinstance(error, KeyboardInterrupt) or interrupted():  # a library may make another error of an interrupt
+            print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=err)
+            raise typer.Exit(130) from None
         traceback.print_exc()  # to the log, where our standard error goes for now
         if (code := _exit_code(error)) is None:
             print(f"\npairmill: {type(error).__name__}: the fault is ours; its trace is in {log}", file=err)
@@ -290,9 +291,11 @@ def _exit_code(error: Exception) -> int | None:
 
 @contextmanager
 def _mistakes() -> Iterator[None]:
-    """A user's mistake is told in one message, without a trace."""
+    """A user's mistake is told in one message, without a trace; an interrupt ends with its own code."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     except Exception as error:
         code = _exit_code(error)
         if code is None:

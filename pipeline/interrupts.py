@@ -27,6 +27,11 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def interrupted() -> bool:
+    """Whether an interrupt came since the last `interruptible` began, also where a library made another error of it."""
+    return _INTERRUPTED.is_set()
+
+
 def heed() -> None:
-    if _INTERRUPTED.is_set():
+    if interrupted():
         raise KeyboardInterrupt
