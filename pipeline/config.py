@@ -29,8 +29,10 @@ from pipeline.engines.vllm import Vllm
 from pipeline.exporters.export import Export
 from pipeline.raw_config import ConfigError, nearest, read_raw
 from pipeline.retrievers.base import Retriever
+from pipeline.stages.audit import Audit
 from pipeline.stages.base import Stage
 from pipeline.stages.candidates import Candidates
+from pipeline.stages.cap_negatives import CapNegatives
 from pipeline.stages.checks import Check
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.decontaminate import Decontaminate
@@ -38,7 +40,9 @@ from pipeline.stages.dedup import Dedup
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.stages.filter import Filter
 from pipeline.stages.generate import Generate
+from pipeline.stages.guards import Guard
 from pipeline.stages.instruct import Instruct
+from pipeline.stages.judged_negatives import NegativePairs, Screen
 from pipeline.stages.mend import Mend
 from pipeline.stages.near_dedup import NearDedup
 from pipeline.stages.negatives import HardNegatives
@@ -96,6 +100,10 @@ _Shipped = Annotated[
     | Positives
     | Search
     | HardNegatives
+    | NegativePairs
+    | Screen
+    | Audit
+    | CapNegatives
     | Export,
     Field(discriminator="kind"),
 ]
@@ -225,7 +233,7 @@ def _fields_at(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
 
 def _models_by_key() -> dict[str, type[BaseModel]]:
     found: dict[str, type[BaseModel]] = {"recipe": Recipe, "runtime": Runtime, "sampling": Sampling}
-    todo: list[type[BaseModel]] = [Stage, Engine, Check, Retriever, Embedder]
+    todo: list[type[BaseModel]] = [Stage, Engine, Check, Retriever, Embedder, Guard]
     while todo:
         model = todo.pop()
         todo += model.__subclasses__()

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from pipeline.engines.vllm import Vllm
 from pipeline.prompts import Prompt
 from pipeline.replies import CANDIDATES, REPLIES
 from pipeline.rows import Pair, Row
-from pipeline.stages.base import MappedStage, Stage, StageError
+from pipeline.stages.base import JoinedStage, MappedStage, Stage, StageError
 from pipeline.stages.generate import LENGTH, RESERVED, Generate, is_range
 from pipeline.stages.instruct import Instruct
 from pipeline.stages.parse.base import Parse
@@ -70,6 +71,9 @@ def plan(
     """
     steps: dict[str, Step] = {}
     for name, stage in recipe.steps.items():
+        for implied, its in stage.implied().items():
+            _check_named(name, stage, steps)
+            steps.setdefault(implied, _step(implied, its, recipe, steps, prompt, file, content))
         steps[name] = _step(name, stage, recipe, steps, prompt, file, content)
     return list(steps.values())
 
@@ -99,6 +103,8 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
         _check_choices(name, stage, prompts[stage.prompt], inputs["input"])
     if isinstance(stage, Parse):
         _check_parsing(name, stage, inputs["input"])
+    if isinstance(stage, JoinedStage):
+        _check_joined(name, stage, inputs)
     identities = {key: _engine_identity(engine, content) for key, engine in engines.items()}
     identity = {
         "stage": stage_kind(stage),
@@ -159,6 +165,13 @@ def _read(name: str, field: str, given: str, above: Mapping[str, Step]) -> Step:
         may = f"it may read {', '.join(above)}" if above else "it is the first step, and there is nothing to read"
         raise ConfigError(f"steps.{name}.{field}: no step {given!r} above it; {may}")
     return above[given]
+
+
+def _check_named(name: str, stage: Stage, above: Mapping[str, Step]) -> None:
+    """Refuse what a step with implied ones cannot read, by the field that its config names it in."""
+    for field, steps in stage.inputs().items():
+        if not set(steps) & stage.implied().keys():
+            _row_type(name, stage, field, [_read(name, field, given, above) for given in steps])
 
 
 def _row_type(name: str, stage: Stage, field: str, steps: Sequence[Step]) -> type[Row]:
@@ -276,6 +289,28 @@ def _check_parsing(name: str, stage: Parse, asked: Sequence[Step]) -> None:
             f"steps.{name}.input: more than one of {', '.join(step.name for step in asked)} asks about {twice[0]}, and "
             f"{stage_kind(stage)} would give each pair as often under one id; parse the one, and ask about what comes of it"
         )
+
+
+def _check_joined(name: str, stage: JoinedStage, inputs: Mapping[str, tuple[Step, ...]]) -> None:
+    """Refuse a second input that is not made of the first one's rows, part by part."""
+    over, beside = inputs[stage.over], inputs[stage.beside]
+    # A step of other rows above both says nothing: two miners of the same pairs make different examples.
+    of_these = list(takewhile(lambda steps: steps[0].row_type is over[0].row_type, _part_by_part(over)))
+    if not any(steps in of_these for steps in _part_by_part(beside)):
+        first, second = (" and ".join(step.name for step in steps) for steps in (over, beside))
+        raise ConfigError(
+            f"steps.{name}.{stage.beside}: {second} does not come of {first} part by part, so that no worker finds the rows of "
+            f"both together; name a step that is made of {first} with nothing between them but steps that map the rows of one "
+            "step: no reader, no step over a whole table, none that reads several"
+        )
+
+
+def _part_by_part(steps: tuple[Step, ...]) -> Iterator[tuple[Step, ...]]:
+    """These steps, and those above whose parts they keep: part k of each is made of part k of the next."""
+    yield steps
+    while len(steps) == 1 and isinstance(steps[0].stage, MappedStage):
+        steps = steps[0].inputs[steps[0].stage.over]
+        yield steps
 
 
 def _check_bank(name: str, bank: Path) -> None:

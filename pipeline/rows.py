@@ -6,6 +6,7 @@ are those of information retrieval (`doc_id`, `query`, `positive`, `score`).
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import pyarrow as pa
@@ -222,20 +223,23 @@ class Pair(Row):
 class SearchedPair(Pair):
     """A pair with what a retriever found for it, best first.
 
-    `hit_ids` are passage ids, `hit_scores` the retriever's scores and `hit_rows` the row numbers of those passages in the
-    corpus table of the index, which a later step uses to fetch their texts without a search.
+    `hit_rows` are the rows of those passages in the index's table of the corpus, where a later step finds their ids and
+    texts without a search, and `hit_scores` the retriever's scores. `own_score` is what the text that was searched for gives
+    the positive itself. Where several searches were added up, `hit_sources` names the retriever of each hit.
     """
 
-    hit_ids: Sequence[str] = ()
-    hit_scores: Sequence[float] = ()
     hit_rows: Sequence[int] = ()
+    hit_scores: Sequence[float] = ()
+    own_score: float | None = None
+    hit_sources: Sequence[str] = ()
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
             *_PAIR_FIELDS,
-            ("hit_ids", _TEXTS),
-            ("hit_scores", pa.list_(pa.float32())),
             ("hit_rows", pa.list_(pa.int64())),
+            ("hit_scores", pa.list_(pa.float32())),
+            ("own_score", pa.float32()),
+            ("hit_sources", _TEXTS),
         ]
     )
 
@@ -244,14 +248,21 @@ class SearchedPair(Pair):
 class Example(Pair):
     """A pair with its negatives, the hardest first.
 
-    `negative_origins` say of each whether it was `mined` from the corpus or `written` by a model; `negative_scores` are the
-    retriever's, and null for a written one.
+    Of each negative, `negative_origins` say whether it was `mined` from the corpus by words, by meaning (`dense`), or `written`
+    by a model; `negative_scores` are the retriever's; `negative_lexical` that score over the positive's own; `negative_overlap`
+    the share of the searched text's words that it holds; `negative_semantic` how near a guard found it to the query, over
+    how near the positive is. What was not measured is null. `extra_positives` are texts that were found to answer the query too.
     """
 
     negatives: Sequence[str] = ()
     negative_ids: Sequence[str] = ()
     negative_scores: Sequence[float | None] = ()
     negative_origins: Sequence[str] = ()
+    negative_lexical: Sequence[float | None] = ()
+    negative_overlap: Sequence[float | None] = ()
+    negative_semantic: Sequence[float | None] = ()
+    extra_positives: Sequence[str] = ()
+    extra_positive_ids: Sequence[str] = ()
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -260,6 +271,11 @@ class Example(Pair):
             ("negative_ids", _TEXTS),
             ("negative_scores", pa.list_(pa.float32())),
             ("negative_origins", _TEXTS),
+            ("negative_lexical", pa.list_(pa.float32())),
+            ("negative_overlap", pa.list_(pa.float32())),
+            ("negative_semantic", pa.list_(pa.float32())),
+            ("extra_positives", _TEXTS),
+            ("extra_positive_ids", _TEXTS),
         ]
     )
 
@@ -309,7 +325,17 @@ class Tally:
     alone: int
 
 
-Made: TypeAlias = Row | Reject | Note | Tally
+@dataclass(frozen=True, slots=True)
+class Binned:
+    """How many negatives lie in one cell of two axes (`lexical by semantic`), each cut in tenths: 3 is from 0.3 to 0.4."""
+
+    axes: str
+    one: int
+    other: int
+    count: int
+
+
+Made: TypeAlias = Row | Reject | Note | Tally | Binned
 """What a stage yields: rows, and what is to be told of those that are none."""
 
 
@@ -360,6 +386,7 @@ def _default(row_type: type[Row], name: str) -> Any:
     return of.default
 
 
+@lru_cache(maxsize=64)
 def columns_of(row_type: type[Row]) -> tuple[str, ...]:
     """The column names of a row type; its dataclass fields are the same, in the same order."""
     return tuple(field.name for field in fields(row_type))  # type: ignore[arg-type]

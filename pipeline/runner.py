@@ -94,7 +94,7 @@ class Build:
                     _compare(job, step.stage, workers)
                 if isinstance(step.stage, ActorStage):
                     workers.result(work.build, job)
-                total = self._parts(step, job, work.run_part, workers)
+                total = self._parts(step, job, work.run_part, workers) if _gives_rows(step) else _all_of(job)
         self._commit(step, total, began)
 
     def _table(self, step: Step, job: Job, share: float) -> Stats:
@@ -237,6 +237,16 @@ def _compare(job: Job, stage: ComparingStage, workers: Workers) -> None:
     for function, todo in ((work.spread, cut), (work.gather, buckets)):
         for _ in workers.results(function, job, todo):
             pass
+
+
+def _gives_rows(step: Step) -> bool:
+    return not isinstance(step.stage, ActorStage) or step.stage.gives_rows
+
+
+def _all_of(job: Job) -> Stats:
+    """What became of the rows of a step that gives none: all are in what it built."""
+    rows = job.over.count()
+    return Stats(rows, rows)
 
 
 def _all_parts(job: Job) -> Iterator[tuple[int]]:

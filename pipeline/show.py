@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from pipeline.store import Artifact, StoreError
 from pipeline.tables import aligned
 
 WIDTH = 200
+SHORT = 12
+"""Texts of no more letters stand beside each other."""
 LISTED = 20
 
 
@@ -23,7 +25,7 @@ def find(build: str, step: str, root: Path) -> Artifact:
     folder = _folder(build, root)
     found = [path for path in folder.glob(f"{step}-*") if path.name.rpartition("-")[0] == step]
     if not found:
-        known = sorted({path.name.rpartition("-")[0] for path in folder.iterdir() if (path / "rows").is_dir()})
+        known = sorted({path.name.rpartition("-")[0] for path in folder.iterdir() if _is_step(path)})
         raise StoreError(f"{folder}: no step {step!r}; there are {', '.join(known)}")
     return Artifact(max(found, key=lambda path: path.stat().st_mtime))
 
@@ -34,6 +36,10 @@ def _folder(build: str, root: Path) -> Path:
             return folder
     known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     raise StoreError(f"{root / build}: no such build; there are {', '.join(known) or 'none'}")
+
+
+def _is_step(folder: Path) -> bool:
+    return (folder / "rows").is_dir() or (folder / "built").is_dir()
 
 
 def sample(artifact: Artifact, count: int, *, rejects: bool) -> Iterator[dict[str, Any]]:
@@ -52,9 +58,15 @@ def sample(artifact: Artifact, count: int, *, rejects: bool) -> Iterator[dict[st
 
 def told(row: dict[str, Any]) -> str:
     """A row as lines, long texts cut; nothing in it can move the cursor or colour the screen."""
-    shown = {name: value for name, value in row.items() if value not in (None, [], "") and not name.endswith("_ids")}
+    shown = {name: value for name, value in row.items() if _says_something(value) and not name.endswith("_ids")}
     width = max(map(len, shown))
     return "\n".join(f"  {name:<{width}}  {_plain(value)}" for name, value in shown.items())
+
+
+def _says_something(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(one is not None for one in value)
+    return value not in (None, "")
 
 
 def as_json(row: dict[str, Any]) -> str:
@@ -68,7 +80,7 @@ def _plain(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, tuple):
         return "=".join(map(_plain, value))
-    if isinstance(value, list) and isinstance(value[0], str):
+    if isinstance(value, list) and isinstance(value[0], str) and max(map(len, value)) > SHORT:
         return "".join(f"\n    {number}. {_plain(item)}" for number, item in enumerate(value[:LISTED], start=1))
     if isinstance(value, list):
         return ", ".join(map(_plain, value[:LISTED]))
@@ -98,6 +110,26 @@ def ledger_lines(artifact: Artifact) -> Iterator[str]:
     else:
         raise StoreError(f"{artifact.folder}: a step that has neither checks nor calibrated scores keeps no ledger")
     yield from aligned([heads, *rows], range(1, len(heads)))
+    yield from _histogram_lines(stats.histogram)
+
+
+def _histogram_lines(histogram: Mapping[str, int]) -> Iterator[str]:
+    """How many negatives lie in each cell of two axes, as a table for each two."""
+    cells: dict[str, dict[tuple[int, int], int]] = {}
+    for name, count in histogram.items():
+        axes, one, other = name.rsplit(" ", 2)
+        cells.setdefault(axes, {})[int(one), int(other)] = count
+    for axes, counts in sorted(cells.items()):
+        columns = range(min(other for _, other in counts), max(other for _, other in counts) + 1)
+        lines = range(min(one for one, _ in counts), max(one for one, _ in counts) + 1)
+        yield ""
+        rows = [(_tenth(one), *(f"{counts.get((one, other), 0):,}" for other in columns)) for one in reversed(lines)]
+        yield from aligned([(axes, *map(_tenth, columns)), *rows], range(1, len(columns) + 1))
+
+
+def _tenth(number: int) -> str:
+    """What the cell of a tenth is called: where it begins."""
+    return "below 0" if number < 0 else "1 up" if number >= 10 else f"{number / 10:.1f}"
 
 
 def _cell(value: Any) -> str:
@@ -110,7 +142,7 @@ def status_lines(build: str, root: Path) -> Iterator[str]:
     """One line for each artifact of a build, the oldest first."""
     folder = _folder(build, root)
     artifacts = sorted(
-        (path for path in folder.iterdir() if (path / "rows").is_dir()), key=lambda path: path.stat().st_mtime
+        filter(_is_step, folder.iterdir()), key=lambda path: path.stat().st_mtime
     )
     width = max((len(path.name) for path in artifacts), default=0)
     for path in artifacts:

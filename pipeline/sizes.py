@@ -24,6 +24,7 @@ from pipeline.segmentation import count_words
 from pipeline.stages.base import MappedStage, Stage
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.generate import LENGTH, Generate
+from pipeline.stages.index import Index
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds
 from pipeline.stages.read_hf import ReadHF
@@ -40,8 +41,8 @@ TEXT_COLUMNS = (("text", "language"), ("seed", "seed_language"), ("positive", "p
 PAIR_BYTES = 120  # an instruction, facets and scores
 # Zstandard leaves about 0.45 of a text and 12 bytes of an id: fitted on a quickstart build, within a tenth for passages,
 # queries and their pairs; sentences in parts of 30 to 150 rows take up to half more, as a file's own header weighs there.
-# Of a searched corpus the texts take 1.04 of their bytes (measured), and its index is taken for 0.3 (not measured at scale).
-COMPRESSED, ID_BYTES, INDEX = 0.45, 12, 1.3
+# An index with the texts takes 2.0 of their bytes: texts 1.04, digests of words 0.7, and 0.2 of postings (20,000 passages of 80 words).
+COMPRESSED, ID_BYTES, INDEX, HIT_BYTES = 0.45, 12, 2.0, 4
 
 T = TypeVar("T")
 
@@ -213,6 +214,8 @@ def _upward(step: Step) -> Iterator[Step]:
 
 def row_bytes(step: Step, build: Path) -> float:
     """Bytes on disk of one row, by its type."""
+    if isinstance(step.stage, Index):
+        return 0.0  # what it builds is counted by `index_bytes`
     text = _text_bytes(step, build)
     reply = _reply_bytes(step, build) if issubclass(step.row_type, Generation | Pair) else 0
     line = [one.stage for one in _upward(step)]
@@ -223,7 +226,7 @@ def row_bytes(step: Step, build: Path) -> float:
         copies = 1 + (len(step.stage.formats) if isinstance(step.stage, Export) else 0)
         return copies * (of_pair + negatives * (COMPRESSED * text + ID_BYTES))
     if issubclass(step.row_type, SearchedPair):
-        return of_pair + hits * (ID_BYTES + 8)
+        return of_pair + hits * HIT_BYTES
     if issubclass(step.row_type, Pair):
         return of_pair
     return COMPRESSED * (text + reply) + (3 if issubclass(step.row_type, Generation) else 2) * ID_BYTES
@@ -244,8 +247,8 @@ def _written_bytes(step: Step, build: Path) -> float:
 
 
 def index_bytes(step: Step, build: Path) -> float | None:
-    """What a searched corpus takes; None where nothing bounds its rows."""
-    corpora = step.inputs["corpus"] if isinstance(step.stage, Search) else ()
+    """What the index of a corpus takes, the texts with it; None where nothing bounds its rows."""
+    corpora = step.inputs["input"] if isinstance(step.stage, Index) else ()
     bounds = [most_rows(corpus, build) for corpus in corpora]
     if None in bounds:
         return None

@@ -43,7 +43,8 @@ class Stats:
 
     Rows in and out, rejects by reason, what was noted of rows that go on, and tokens where a model was asked;
     `cached_tokens` are those of the prompts that were in the engine's prefix cache. `ledger` says of each check of a filter how
-    many rows it saw, rejected, and would have rejected alone.
+    many rows it saw, rejected, and would have rejected alone. `histogram` counts the cells of two axes (rows.Binned), each
+    named by both and its two tenths.
     """
 
     rows_in: int = 0
@@ -54,6 +55,7 @@ class Stats:
     noted: Mapping[str, int] = field(default_factory=dict)
     cached_tokens: int = 0
     ledger: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    histogram: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "Stats") -> "Stats":
         return Stats(
@@ -65,6 +67,7 @@ class Stats:
             Counter(self.noted) + Counter(other.noted),
             self.cached_tokens + other.cached_tokens,
             _sum(self.ledger, other.ledger),
+            Counter(self.histogram) + Counter(other.histogram),
         )
 
     @property
@@ -73,7 +76,8 @@ class Stats:
 
     def as_json(self) -> dict[str, Any]:
         ledger = [[check, *counts] for check, counts in self.ledger.items()]  # a list, which keeps their order
-        return {**vars(self), "rejected": dict(self.rejected), "noted": dict(self.noted), "ledger": ledger}
+        counted = {name: dict(getattr(self, name)) for name in ("rejected", "noted", "histogram")}
+        return {**vars(self), **counted, "ledger": ledger}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Stats":
@@ -267,6 +271,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Write one file, whole or not at all."""
     with placed(path) as beside:
         beside.write_bytes(content)
+
+
+def link(file: Path, at: Path) -> None:
+    """Have the file at another place too, without a copy where the file system can."""
+    try:
+        os.link(file, at)
+    except OSError:
+        shutil.copyfile(file, at)
 
 
 @contextmanager

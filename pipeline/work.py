@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from pipeline.engines.base import Engine, Runtime
 from pipeline.prompts import Prompt
-from pipeline.rows import Made, Note, Reject, Row, Tally, from_table, to_table
+from pipeline.rows import Binned, Made, Note, Reject, Row, Tally, from_table, to_table
 from pipeline.stages.base import (
     GATHERED,
     SPREAD,
@@ -27,6 +27,7 @@ from pipeline.stages.base import (
     Batch,
     ComparingStage,
     Context,
+    JoinedStage,
     MappedStage,
     RowStage,
     Share,
@@ -78,15 +79,17 @@ class Job:
         """The files of the parts to map: part k is made of the k-th."""
         return self.over.paths()
 
-    def rows(self, number: int) -> list[Row]:
-        return list(from_table(self.over.row_type, pq.read_table(self.over.path(number))))
+    def rows(self, number: int, of: str | None = None) -> list[Row]:
+        """The rows of a part of the mapped input, or of another."""
+        given = self.inputs[of] if of else self.over
+        return list(from_table(given.row_type, pq.read_table(given.path(number))))
 
 
 def run_part(job: Job, number: int) -> Stats:
-    """Make part `number` of a row or actor stage, unless it is made, and return what became of it."""
+    """Make part `number` of a row, joined or actor stage, unless it is made, and return what became of it."""
     if job.artifact.row_path(number).exists():
         return job.artifact.part_stats(number)
-    mapped = _mapped(job)
+    mapped = _mapped(job, number)
     with _uncollected():
         given = job.rows(number)
         return _write(job, number, mapped(given), rows_in=len(given))
@@ -102,10 +105,12 @@ def _uncollected() -> Iterator[None]:
         gc.enable()
 
 
-def _mapped(job: Job) -> Batch:
+def _mapped(job: Job, number: int) -> Batch:
     stage = job.stage
     if isinstance(stage, RowStage):
         return lambda given: chain.from_iterable(map(stage.rows, given))
+    if isinstance(stage, JoinedStage):
+        return lambda given: stage.joined(given, job.rows(number, stage.beside))
     assert isinstance(stage, ActorStage)
     batch: Batch = opened(job, lambda: stage.open(job.context))
     return batch
@@ -128,6 +133,7 @@ def _write(job: Job, number: int, made: Iterable[Made], rows_in: int | None) -> 
     rejects: list[Reject] = []
     noted: Counter[str] = Counter()
     tallied = Stats()
+    cells: Counter[str] = Counter()
     for row in made:
         match row:
             case Reject():
@@ -136,11 +142,13 @@ def _write(job: Job, number: int, made: Iterable[Made], rows_in: int | None) -> 
                 noted[row.reason] += 1
             case Tally():
                 tallied += Stats(ledger={row.check: (row.saw, row.rejected, row.alone)})
+            case Binned():
+                cells[f"{row.axes} {row.one} {row.other}"] += row.count
             case _:
                 rows.append(row)
     reasons = Counter(reject.reason for reject in rejects)
     given = len(rows) + len(rejects) if rows_in is None else rows_in
-    stats = Stats(given, len(rows), reasons, noted=noted, ledger=tallied.ledger)
+    stats = Stats(given, len(rows), reasons, noted=noted, ledger=tallied.ledger, histogram=cells)
     job.artifact.write_part(number, to_table(job.row_type, rows), rejects, stats)
     return stats
 
@@ -172,12 +180,12 @@ def _built_path(job: Job) -> Path:
 
 
 def cut_in_shares(job: Job) -> list[Share]:
-    """The parts of a comparing stage's input, in shares of at least so many rows as it says."""
+    """The files of what a comparing stage compares, in shares of at least so many rows as it says."""
     assert isinstance(job.stage, ComparingStage)
     cut: list[Share] = []
     first = rows = 0
     paths: list[Path] = []
-    for path in job.paths:
+    for path in job.stage.compared(job.context):
         paths.append(path)
         rows += pq.read_metadata(path).num_rows
         if rows >= job.stage.share_rows:

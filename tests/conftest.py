@@ -9,9 +9,11 @@ import yaml
 from hypothesis import settings
 
 from pipeline import asking, config, digest, plan, prompts, shipped, work
-from pipeline.rows import Document, Example, Generation, Pair, Row, to_table
-from pipeline.stages.base import TableStage
+from pipeline.retrievers.base import Retriever
+from pipeline.rows import Document, Example, Generation, Pair, Passage, Row, to_table
+from pipeline.stages.base import ActorStage, Context, TableStage
 from pipeline.stages.generate import Generate
+from pipeline.stages.index import Index
 from pipeline.store import Artifact, Dataset, Stats
 
 settings.register_profile("untimed", deadline=None)
@@ -83,15 +85,21 @@ def generation(reply: str | None, **given: Any) -> Generation:
     return Generation(**{**fields, **given})
 
 
-def commit(folder: Path, row_type: type[Row], rows: Sequence[Row], part_rows: int = 1000) -> Dataset:
-    """Rows as a step commits them, in parts of `part_rows`."""
+def commit(
+    folder: Path,
+    row_type: type[Row],
+    rows: Sequence[Row],
+    part_rows: int = 1000,
+    above: dict[str, list[str]] | None = None,
+) -> Dataset:
+    """Rows as a step commits them, in parts of `part_rows`, made of the steps `above`."""
     artifact, total = Artifact(folder), Stats()
     for number, start in enumerate(range(0, len(rows) or 1, part_rows)):
         part = rows[start : start + part_rows]
         stats = Stats(rows_in=len(part), rows_out=len(part))
         artifact.write_part(number, to_table(row_type, part), [], stats)
         total += stats
-    artifact.commit({}, total)
+    artifact.commit({"rows": row_type.__name__, "inputs": above or {}}, total)
     return Dataset(row_type, (artifact,))
 
 
@@ -137,6 +145,21 @@ def planned(
         content=digest.digest_path,
     )
     return {step.name: step for step in steps}
+
+
+def built(stage: ActorStage, inputs: dict[str, Dataset], folder: Path) -> Context:
+    """What a stage builds once, built in this process; its artifact is this folder."""
+    one = work.Job(folder.name, stage, stage.row_type, Artifact(folder), inputs, {}, {}, 2000, 64)
+    work.build(one)
+    return one.context
+
+
+def indexed(passages: Dataset, retriever: Retriever, folder: Path) -> Dataset:
+    """The committed index of these passages."""
+    built(Index(input=("corpus",), retriever=retriever), {"input": passages}, folder)
+    artifact = Artifact(folder)
+    artifact.commit({"inputs": {"input": [one.folder.name for one in passages.artifacts]}}, Stats())
+    return Dataset(Passage, (artifact,))
 
 
 def job(step: plan.Step, loaded: config.Config, build: Path) -> work.Job:

@@ -12,6 +12,7 @@ from pipeline.engines.echo import EchoRuntime
 from pipeline.engines.vllm import VllmRuntime
 from pipeline.rows import Document, Reject, Row
 from pipeline.stages.base import RowStage
+from pipeline.stages.guards import Lexical
 
 HUB = "{kind: vllm, model: Qwen/Qwen3-32B"
 
@@ -246,8 +247,8 @@ def test_every_field_of_a_step_changes_its_fingerprint(step: str) -> None:
     config = quickstart()
     before = planned(config)[step].fingerprint
     stage = config.recipe.steps[step]
-    for name in set(type(stage).model_fields) - {"kind", "engine", "prompt", *stage.takes, *stage.file_fields}:
-        other = stage.model_copy(update={name: another(getattr(stage, name))})
+    for name in set(type(stage).model_fields) - {"kind", "engine", "prompt", "add", *stage.takes, *stage.file_fields}:
+        other = stage.model_copy(update={name: OTHERS.get(name) or another(getattr(stage, name))})
         steps = {**config.recipe.steps, step: other}
         found = planned(config.model_copy(update={"recipe": config.recipe.model_copy(update={"steps": steps})}))
         assert found[step].fingerprint != before, name
@@ -263,6 +264,10 @@ def test_every_field_of_an_engine_changes_the_fingerprint_of_what_it_writes() ->
         found = planned(config.model_copy(update={"recipe": config.recipe.model_copy(update={"engines": engines})}))
         assert found["queries"].fingerprint != before["queries"].fingerprint, name
         assert found["passages"].fingerprint == before["passages"].fingerprint
+
+
+OTHERS: dict[str, Any] = {"guards": (Lexical(least=0.5),)}
+"""Of fields that hold stages' parts, other ones."""
 
 
 def another(value: Any) -> Any:

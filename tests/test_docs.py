@@ -32,7 +32,7 @@ def test_a_block_of_a_page_plans_under_the_pages_first(page: str, block: str) ->
         "engines": {"writer": {"kind": "echo"}},
         "steps": {**steps_of(blocks(page)[0]), **steps_of(block)},
     }
-    assert planned(from_mapping({"recipe": recipe}), QUICKSTART).keys() == recipe["steps"].keys()
+    assert planned(from_mapping({"recipe": recipe}), QUICKSTART).keys() >= recipe["steps"].keys()
 
 
 @pytest.mark.parametrize("page", PAGES)

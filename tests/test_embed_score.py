@@ -129,10 +129,10 @@ def test_other_scores_and_columns_are_handed_on(tmp_path: Path) -> None:
     context = Context({"input": committed(tmp_path / "pairs", [rows])}, {}, {}, tmp_path / "built")
     stage = EmbedScore(input="x", embedder=Hashing())
     stage.build(context)
-    searched = SearchedPair(**fields_of(rows[0]), hit_ids=("p9",))
+    searched = SearchedPair(**fields_of(rows[0]), hit_rows=(9,))
     (row,) = stage.open(context)([searched])
     assert isinstance(row, SearchedPair)
-    assert (row.scores["judge"], row.hit_ids) == (3.0, ("p9",))
+    assert (row.scores["judge"], row.hit_rows) == (3.0, (9,))
     assert stage.gives({"input": SearchedPair}) is SearchedPair
 
 

@@ -273,7 +273,7 @@ def test_the_pair_that_was_asked_about_comes_back_whole() -> None:
 
 
 def test_of_a_searched_pair_the_pair_alone_is_kept() -> None:
-    searched = SearchedPair(**pair_fields(facets={"kind": "keywords"}), hit_ids=("h",), hit_scores=(1.0,))
+    searched = SearchedPair(**pair_fields(facets={"kind": "keywords"}), hit_rows=(1,), hit_scores=(1.0,))
     (one,) = ask([searched], ABOUT_PAIRS, facets={})
     assert to_table(Pair, [pair_of(one.row)]) == to_table(Pair, [pair(facets={"kind": "keywords"})])
 

@@ -332,7 +332,7 @@ def test_the_stage_replaces_the_instruction_and_nothing_else() -> None:
     }
 
 
-@pytest.mark.parametrize("row", [pair(), example(), SearchedPair(**pair_fields(hit_ids=("h1",), hit_scores=(1.0,)))])
+@pytest.mark.parametrize("row", [pair(), example(), SearchedPair(**pair_fields(hit_rows=(1,), hit_scores=(1.0,)))])
 def test_rows_keep_their_type_and_what_it_adds(row: Pair) -> None:
     (after,) = instructed([row])
     assert type(after) is type(row)

@@ -6,25 +6,35 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import pytest
+from conftest import built, commit, indexed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.retrievers.analysis import text_key
-from pipeline.retrievers.corpus import write_corpus
-from pipeline.rows import TASKS, Example, Pair, Passage, Reject, Row, SearchedPair, from_table, to_table
-from pipeline.stages import negatives
+from pipeline.retrievers.corpus import code
+from pipeline.retrievers.tantivy import Tantivy
+from pipeline.rows import (
+    TASKS,
+    Binned,
+    Example,
+    Pair,
+    Passage,
+    Reject,
+    Row,
+    SearchedPair,
+    Tally,
+    from_table,
+    to_table,
+)
 from pipeline.stages.base import Context, StageError
+from pipeline.stages.mining import known
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.search import Search, fields_of
 from pipeline.store import Artifact, Dataset, Stats
 
-
-def committed(folder: Path, row_type: type[Row], rows: Sequence[Row]) -> Dataset:
-    artifact, stats = Artifact(folder), Stats(rows_in=len(rows), rows_out=len(rows))
-    artifact.write_part(0, to_table(row_type, rows), [], stats)
-    artifact.commit({}, stats)
-    return Dataset(row_type, (artifact,))
+NO_EXTRA: dict[str, Any] = {"extra_positives": [], "extra_positive_ids": []}
 
 
 def passages(*texts: str) -> list[Passage]:
@@ -44,7 +54,6 @@ def searched(corpus: Sequence[Passage], **given: Any) -> SearchedPair:
         "positive_language": "en",
         "seed_id": "seed",
         "doc_id": "doc",
-        "hit_ids": [passage.passage_id for passage in corpus],
         "hit_scores": [float(len(corpus) - n) for n in range(len(corpus))],
         "hit_rows": list(range(len(corpus))),
     }
@@ -54,14 +63,18 @@ def searched(corpus: Sequence[Passage], **given: Any) -> SearchedPair:
 def mined(
     folder: Path, corpus: Sequence[Passage], pairs: Sequence[SearchedPair], stage: HardNegatives
 ) -> list[Example | Reject]:
-    hits = committed(folder / "hits", SearchedPair, pairs)
-    write_corpus(committed(folder / "corpus", Passage, corpus), hits.artifacts[0].built)
-    context = Context(inputs={"hits": hits}, files={}, prompts={}, folder=folder / "built")
-    stage.build(context)
+    context = hits_in(folder, corpus, pairs, stage)
     made = list(stage.open(context)(pairs))
     rows = [row for row in made if isinstance(row, Example | Reject)]
-    assert rows == made
+    assert [row for row in made if not isinstance(row, Tally | Binned)] == rows
     return rows
+
+
+def hits_in(folder: Path, corpus: Sequence[Passage], pairs: Sequence[SearchedPair], stage: HardNegatives) -> Context:
+    """What mining may look at: pairs that were searched in an index of this corpus."""
+    indexed(commit(folder / "corpus", Passage, corpus), Tantivy(), folder / "index")
+    hits = commit(folder / "hits", SearchedPair, pairs, above={"index": ["index"]})
+    return built(stage, {"hits": hits}, folder / "mined")
 
 
 def examples(
@@ -90,7 +103,7 @@ def test_negatives_are_the_best_hits_with_their_texts_and_scores(tmp_path: Path)
     assert (example.negatives, example.negative_ids) == (["one", "two", "three"], ["p0", "p1", "p2"])
     assert example.negative_scores == [4.0, 3.0, 2.0]
     assert example.negative_origins == ["mined"] * 3
-    stored = replace(example, written_negatives=[])  # Arrow gives lists back
+    stored = replace(example, written_negatives=[], **NO_EXTRA)  # Arrow gives lists back
     assert list(from_table(Example, to_table(Example, [example]))) == [stored]
 
 
@@ -142,7 +155,7 @@ def test_skip_top_counts_hits_that_could_have_served(tmp_path: Path) -> None:
 def test_too_few_negatives_are_a_reject_that_counts_them(tmp_path: Path) -> None:
     corpus = passages(*(f"text {n}" for n in range(5)))
     stage = HardNegatives(hits="hits")
-    pairs = [searched(corpus), searched(corpus, pair_id="none", hit_ids=[], hit_scores=[], hit_rows=[])]
+    pairs = [searched(corpus), searched(corpus, pair_id="none", hit_scores=[], hit_rows=[])]
     assert mined(tmp_path, corpus, pairs, stage) == [
         Reject("pair", "too_few_negatives", "5 of 7"),
         Reject("none", "too_few_negatives", "0 of 7"),
@@ -166,15 +179,15 @@ def test_known_positives_are_the_same_however_queries_are_spread_over_buckets(
 ) -> None:
     pairs = [searched([], pair_id=f"{n}", query=f"query {n % 10}", positive=f"positive {n % 20}") for n in range(40)]
     pairs += [searched([], pair_id="once", query="asked once")]
-    hits = committed(tmp_path / "hits", SearchedPair, pairs)
-    negatives.write_known(hits, tmp_path / "one")
-    monkeypatch.setattr(negatives, "_BUCKET_ROWS", 5)
-    negatives.write_known(hits, tmp_path / "many")
-    known = negatives.read_known(tmp_path / "many")
-    assert known == negatives.read_known(tmp_path / "one")
-    assert set(known) == {text_key(f"query {n}") for n in range(10)}
-    assert text_key("positive 13") in known[text_key("query 3")]
-    assert [file.name for file in (tmp_path / "many").iterdir()] == ["known.arrow"]
+    stage = HardNegatives(hits="hits")
+    tables = [np.load(hits_in(tmp_path / "one", passages("one"), pairs, stage).folder / known.KNOWN_FILE)]
+    monkeypatch.setattr(known, "_ROWS_A_BUCKET", 5)
+    monkeypatch.setattr(HardNegatives, "share_rows", 1)
+    tables += [np.load(hits_in(tmp_path / "many", passages("one"), pairs, stage).folder / known.KNOWN_FILE)]
+    assert tables[0].tolist() == tables[1].tolist()
+    assert set(tables[0][:, 0].tolist()) == {code(text_key(f"query {n}")) for n in range(10)}
+    assert [code(text_key("query 3")), code(text_key("positive 13"))] in tables[0].tolist()
+    assert [file.name for file in (tmp_path / "many/mined/built").iterdir()] == [known.KNOWN_FILE]
 
 
 def step(folder: Path, name: str, above: dict[str, list[str]], rows: type[Row] = SearchedPair) -> Artifact:
@@ -186,26 +199,25 @@ def step(folder: Path, name: str, above: dict[str, list[str]], rows: type[Row] =
 
 
 def opened(folder: Path, *above: str) -> Any:
-    context = Context({"hits": Dataset(SearchedPair, tuple(Artifact(folder / name) for name in above))}, {}, {}, folder)
     stage = HardNegatives(hits="hits", take=1)
-    stage.build(context)
-    return stage.open(context)
+    hits = Dataset(SearchedPair, tuple(Artifact(folder / name) for name in above))
+    return stage.open(built(stage, {"hits": hits}, folder / "mined"))
 
 
 def searching(folder: Path, name: str, corpus: Sequence[Passage], above: dict[str, list[str]]) -> None:
-    write_corpus(committed(folder / f"{name}-corpus", Passage, corpus), step(folder, name, above).built)
+    indexed(commit(folder / f"{name}-corpus", Passage, corpus), Tantivy(), folder / f"{name}-index")
+    step(folder, name, {**above, "index": [f"{name}-index"]})
 
 
 def test_hits_are_read_through_steps_that_kept_some_of_them(tmp_path: Path) -> None:
     corpus = passages("one", "two")
-    other = step(tmp_path, "pairs", {}, Pair).built  # a table of texts that nobody searched for these pairs
-    write_corpus(committed(tmp_path / "bank", Passage, passages("a persona")), other)
+    step(tmp_path, "pairs", {}, Pair)
     searching(tmp_path, "first", passages("other"), {"pairs": ["pairs"]})
-    searching(tmp_path, "hits", corpus, {"pairs": ["first"], "corpus": ["passages"]})
+    searching(tmp_path, "hits", corpus, {"pairs": ["first"]})
     step(tmp_path, "clean", {"input": ["hits"], "against": ["pairs"]})
     step(tmp_path, "clean-too", {"input": ["hits"]})
     step(tmp_path, "unique", {"input": ["clean", "clean-too"]})
-    (example,) = opened(tmp_path, "unique")([searched(corpus)])
+    example, *_ = opened(tmp_path, "unique")([searched(corpus)])
     assert example.negatives == ["one"]
 
 
@@ -226,13 +238,14 @@ def test_a_step_that_no_search_stands_above_is_refused_by_name(tmp_path: Path) -
 
 def through_search(folder: Path, corpus: Sequence[Passage], pair: SearchedPair, stage: HardNegatives) -> Example:
     """The example of a pair that a search step searched."""
-    search, step = Search(pairs="pairs", corpus="corpus"), Artifact(folder / "search")
-    context = Context({"corpus": committed(folder / "corpus", Passage, corpus)}, {}, {}, step.built)
-    search.build(context)
-    rows = [row for row in search.open(context)([Pair(**fields_of(pair))]) if isinstance(row, SearchedPair)]
-    context = Context({"hits": committed(step.folder, SearchedPair, rows)}, {}, {}, folder / "built")
-    stage.build(context)
-    (example,) = stage.open(context)(rows)
+    texts = commit(folder / "corpus", Passage, corpus)
+    inputs = {"corpus": texts, "index": indexed(texts, Tantivy(), folder / "index")}
+    search = Search(pairs="pairs", corpus="corpus").open(Context(inputs, {}, {}, folder))
+    rows = [row for row in search([Pair(**fields_of(pair))]) if isinstance(row, SearchedPair)]
+    hits = commit(folder / "search", SearchedPair, rows, above={"index": ["index"]})
+    (example,) = (
+        row for row in stage.open(built(stage, {"hits": hits}, folder / "mined"))(rows) if isinstance(row, Row)
+    )
     assert isinstance(example, Example)
     return example
 
@@ -334,7 +347,7 @@ def test_skip_top_passes_over_hits_and_not_what_was_written(tmp_path: Path) -> N
 
 def test_written_negatives_alone_can_be_enough_and_too_few_are_counted_with_the_hits(tmp_path: Path) -> None:
     corpus = passages("one")
-    nothing: dict[str, Any] = {"hit_ids": [], "hit_scores": [], "hit_rows": []}
+    nothing: dict[str, Any] = {"hit_scores": [], "hit_rows": []}
     pairs = [
         searched(corpus, pair_id="a", written_negatives=("w1", "w2", "w3"), **nothing),
         searched(corpus, pair_id="b", written_negatives=("w1",)),
@@ -347,7 +360,7 @@ def test_written_negatives_alone_can_be_enough_and_too_few_are_counted_with_the_
 
 def test_examples_with_written_negatives_survive_their_schema(tmp_path: Path) -> None:
     example = only(tmp_path, passages("one"), take=2, written_negatives=["a lie"], label=5.0)
-    assert list(from_table(Example, to_table(Example, [example]))) == [example]
+    assert list(from_table(Example, to_table(Example, [example]))) == [replace(example, **NO_EXTRA)]
 
 
 texts = st.lists(

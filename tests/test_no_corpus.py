@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import commit, pair
+from conftest import built, commit, indexed, pair
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from pipeline.languages import expanded
-from pipeline.rows import Example, Made, Pair, Passage, Reject, SearchedPair, Seed, from_table, to_table
+from pipeline.retrievers.tantivy import Tantivy
+from pipeline.rows import Example, Made, Pair, Passage, Reject, Row, SearchedPair, Seed, from_table, to_table
 from pipeline.stages.base import Context
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds, Positives
@@ -128,21 +129,17 @@ def test_a_label_that_many_texts_share_is_one_passage_of_its_language(tmp_path: 
 
 
 def test_written_passages_can_be_searched_as_a_corpus_and_lend_each_other_negatives(tmp_path: Path) -> None:
-    step = Artifact(tmp_path / "search")
-    inputs = {
-        "pairs": commit(tmp_path / "pairs", Pair, PAIRS),
-        "corpus": commit(
-            tmp_path / "c", Passage, [row for row in positives(tmp_path, PAIRS) if isinstance(row, Passage)]
-        ),
-    }
-    search, context = Search(pairs="pairs", corpus="corpus"), Context(inputs, {}, {}, step.built)
-    search.build(context)
-    searched = [row for row in search.open(context)(PAIRS) if isinstance(row, SearchedPair)]
-    assert [row.hit_ids[0] for row in searched] == [one.positive_id for one in PAIRS]
+    texts = [row for row in positives(tmp_path, PAIRS) if isinstance(row, Passage)]
+    corpus = commit(tmp_path / "c", Passage, texts)
+    inputs = {"corpus": corpus, "index": indexed(corpus, Tantivy(), tmp_path / "index")}
+    search = Search(pairs="pairs", corpus="corpus").open(Context(inputs, {}, {}, tmp_path))
+    searched = [row for row in search(PAIRS) if isinstance(row, SearchedPair)]
+    assert [texts[row.hit_rows[0]].passage_id for row in searched] == [one.positive_id for one in PAIRS]
     stage = HardNegatives(hits="hits", take=3)
-    context = Context({"hits": commit(step.folder, SearchedPair, searched)}, {}, {}, tmp_path / "built")
-    stage.build(context)
-    for one, row in zip(PAIRS, stage.open(context)(searched), strict=True):
+    hits = commit(tmp_path / "search", SearchedPair, searched, above={"index": ["index"]})
+    context = built(stage, {"hits": hits}, tmp_path / "mined")
+    rows = [row for row in stage.open(context)(searched) if isinstance(row, Row)]
+    for one, row in zip(PAIRS, rows, strict=True):
         assert isinstance(row, Example)
         assert row.negatives[0] == one.written_negatives[0]
         assert one.positive_id not in row.negative_ids

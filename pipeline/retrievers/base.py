@@ -1,13 +1,17 @@
 """What a retriever is: it indexes a corpus table, one index a language, and finds passages for queries.
 
 An index a language, because negatives share their positive's language and a word's rarity is a matter of one language.
-To BM25 a query is a bag of its distinct words: each counts once however often it is said.
+To BM25 a query is a bag of its distinct words: each counts once however often it is said. All engines give their scores
+on one scale, Robertson's with the factor (k1 + 1), which Lucene leaves out.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
@@ -23,10 +27,14 @@ LEAST_TERMS = 3
 
 @dataclass(frozen=True, slots=True)
 class Hits:
-    """What one query found, best first: row numbers in the corpus table, and scores. Equal scores rank by passage id."""
+    """What one query found, best first: row numbers in the corpus table, and scores. Equal scores rank by row number."""
 
     rows: Sequence[int] = ()
     scores: Sequence[float] = ()
+
+
+File: TypeAlias = Callable[[int, Sequence[str], Sequence[Sequence[str]]], None]
+"""Files passages in indexes: the row number of the first, their languages, and the words of each."""
 
 
 class Searcher(Protocol):
@@ -37,6 +45,10 @@ class Searcher(Protocol):
 
         Passages that share no word with the query are no hits of BM25, so there may be fewer than k.
         """
+        ...
+
+    def own(self, queries: Sequence[str], texts: Sequence[str], languages: Sequence[str]) -> list[float]:
+        """The score that each text has for its query by the statistics of the language's index; 0 where there is none."""
         ...
 
 
@@ -54,6 +66,20 @@ class Retriever(BaseModel):
         """The embedders that it opens."""
         return ()
 
+    def check(self) -> None:
+        """Raises MissingExtra where it cannot run here for want of something that is not installed."""
+        for embedder in self.embedders():
+            embedder.check()
+
+    @contextmanager
+    def filing(self, folder: Path, languages: Sequence[str]) -> Iterator[File]:  # noqa: ARG002 - for those that file as they read
+        """What to file passages of these languages with, as the corpus table beside its indexes is written."""
+        yield lambda _first, _languages, _words: None
+
+    def join(self, folder: Path, shards: Sequence[Path]) -> None:  # noqa: ARG002 - for those that file as they read
+        """Make of the indexes filed in `shards` those of the whole corpus table in this folder."""
+        self.build(folder)
+
     def build(self, folder: Path) -> None:
         """Index the corpus table in this folder, next to it. What an earlier, broken build left there is replaced."""
         raise NotImplementedError
@@ -63,17 +89,41 @@ class Retriever(BaseModel):
         raise NotImplementedError
 
 
-def query_terms(query: str, frequency: Callable[[str], int], too_common: int | None = None) -> list[str]:
-    """The distinct words to search a query by; of more than MAX_TERMS, those that the fewest passages hold.
+def query_terms(
+    query: str, language: str, frequency: Callable[[str], int], too_common: int | None = None
+) -> dict[str, int]:
+    """The distinct words to search a query by, and how many passages hold each; of more than MAX_TERMS the rarest.
 
-    Words that more than `too_common` passages hold are left out where LEAST_TERMS rarer ones are there: they take most of
-    the time and seldom decide what comes first.
+    Words that no passage holds find nothing. Those that more than `too_common` passages hold are left out where LEAST_TERMS
+    rarer ones are there: they take most of the time and seldom decide what comes first.
     """
-    distinct = list(dict.fromkeys(tokens(query)))
-    if len(distinct) <= (LEAST_TERMS if too_common is not None else MAX_TERMS):
-        return distinct
-    counted = sorted((count, term) for term in distinct if (count := frequency(term)))
-    if too_common is not None:
+    counted = sorted((count, term) for term in dict.fromkeys(tokens(query, language)) if (count := frequency(term)))
+    if too_common is not None and len(counted) > LEAST_TERMS:
         rare = sum(count <= too_common for count, _ in counted)
         counted = counted[: max(rare, LEAST_TERMS)]
-    return [term for _, term in counted[:MAX_TERMS]]
+    return {term: count for count, term in counted[:MAX_TERMS]}
+
+
+@dataclass(frozen=True)
+class BM25:
+    """The formula of Robertson and others (1994) with Lucene's idf, by the statistics of one index.
+
+    `length` says how long a text of so many words counts, for engines that round it.
+    """
+
+    passages: int
+    words: int
+    k1: float
+    b: float
+    length: Callable[[int], int] = int
+
+    def score(self, terms: Mapping[str, int], text: Sequence[str]) -> float:
+        """The score of a text of these words for a query of these terms, each with the number of passages that hold it."""
+        held = Counter(text)
+        average = self.words / max(1, self.passages) or 1
+        norm = self.k1 * (1 - self.b + self.b * self.length(len(text)) / average)
+        return math.fsum(
+            math.log1p((self.passages - count + 0.5) / (count + 0.5)) * (self.k1 + 1) * times / (times + norm)
+            for term, count in terms.items()
+            if (times := held[term])
+        )

@@ -1,8 +1,8 @@
-"""The four shapes a stage can have. Their authors do not see Ray.
+"""The five shapes a stage can have. Their authors do not see Ray.
 
-`RowStage` maps a row to rows and rejects, and is pure. `ActorStage` opens something heavy once a worker (an index, an
-embedder, a set of ids), which it may build once before from whole inputs. `TableStage` needs whole inputs, or none: it
-reads a corpus or writes a release. `Generate` (its own file) asks a model.
+`RowStage` maps a row to rows and rejects, and is pure; `JoinedStage` does so with the rows of two steps. `ActorStage` opens
+something heavy once a worker (an index, an embedder, a set of ids), which it may build once before from whole inputs.
+`TableStage` needs whole inputs, or none: it reads a corpus or writes a release. `Generate` (its own file) asks a model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -56,6 +56,8 @@ class Stage(BaseModel):
     """The fields that name steps, and the row types that each may read."""
     row_type: ClassVar[type[Row]]
     """The rows it gives; `gives` says otherwise where that depends on its input."""
+    may_lack: ClassVar[tuple[str, ...]] = ()
+    """Those of these fields that need name no step."""
     file_fields: ClassVar[tuple[str, ...]] = ()
     """The fields that name a local file or folder, which count by their content."""
     max_rejected: ClassVar[float] = 0.95
@@ -66,7 +68,12 @@ class Stage(BaseModel):
     def inputs(self) -> dict[str, tuple[str, ...]]:
         """Field name to the steps named there."""
         named = {field: getattr(self, field) for field in self.takes}
-        return {field: (steps,) if isinstance(steps, str) else tuple(steps) for field, steps in named.items()}
+        listed = {field: (steps,) if isinstance(steps, str) else tuple(steps) for field, steps in named.items()}
+        return {field: steps for field, steps in listed.items() if steps or field not in self.may_lack}
+
+    def implied(self) -> "dict[str, Stage]":
+        """Steps that it reads and that no config names, by the name that they get."""
+        return {}
 
     def prompt_names(self) -> tuple[str, ...]:
         """The prompt files it reads."""
@@ -111,8 +118,23 @@ class RowStage(MappedStage):
         raise NotImplementedError
 
 
+class JoinedStage(MappedStage):
+    """A pure function of part k of `over` and part k of a second input, the field `beside`.
+
+    Both have to come of the same parts by steps that keep them, so that part k holds what was made of the same rows.
+    """
+
+    beside: ClassVar[str]
+
+    def joined(self, rows: Sequence[Row], beside: Sequence[Row]) -> Iterator[Made]:
+        raise NotImplementedError
+
+
 class ActorStage(MappedStage):
     """A stage that opens something heavy once a worker, and then takes rows in batches."""
+
+    gives_rows: ClassVar[bool] = True
+    """A stage that gives none is there for what it builds, which others open."""
 
     def build(self, context: Context) -> None:
         """Write to `context.folder`, once, whatever every worker will open. It may read whole inputs, part by part."""
@@ -143,6 +165,10 @@ class ComparingStage(ActorStage):
     """
 
     share_rows: ClassVar[int] = 1_000_000
+
+    def compared(self, context: Context) -> list[Path]:
+        """The files of the rows that it compares: those that it maps, and maybe others."""
+        return context.inputs[self.over].paths()
 
     def buckets(self, rows: int) -> int:
         """How many buckets so many rows are sent to."""

@@ -6,19 +6,25 @@ and is not it, is what makes a hard negative. A search by meaning is always for 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import accumulate
+from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 from pydantic import PositiveInt
 
 from pipeline.embedders.base import Embedder
 from pipeline.retrievers import AnyRetriever
 from pipeline.retrievers.analysis import ANALYSIS_VERSION, text_key
 from pipeline.retrievers.base import Hits
-from pipeline.retrievers.corpus import Corpus, write_corpus
+from pipeline.retrievers.corpus import PASSAGE, TEXT, Corpus, code
 from pipeline.retrievers.tantivy import Tantivy
-from pipeline.rows import Pair, Passage, Reject, Row, SearchedPair, columns_of
-from pipeline.stages.base import ActorStage, Batch, Context, Inputs
+from pipeline.rows import Document, Pair, Passage, Reject, Row, SearchedPair, columns_of
+from pipeline.stages.base import ActorStage, Batch, Context, Inputs, Stage, StageError
+from pipeline.stages.index import Index, index_name
+from pipeline.store import Artifact, Dataset
+
+INDEX, BY_WORDS = "index", "bm25"
 
 
 class Search(ActorStage):
@@ -27,11 +33,16 @@ class Search(ActorStage):
     Of a retrieval pair, `bm25_positive_rank` and `bm25_positive` are the rank and score of the first hit that is its own
     positive, by id or by text, and lacking where none is; `bm25_best_other` is the score of the first hit that is not, 0
     where nothing else was found. A retriever of another kind gives its scores a prefix of its own (`dense_…`), so that a pair
-    that is searched by several keeps the ranks of all. Its hits are those of the last search.
+    that is searched by several keeps the ranks of all. Its hits are those of the last search; with `add` they follow those of
+    the search before, which must be of the same corpus, and each is there once.
     """
 
-    version: ClassVar[int] = 2 + ANALYSIS_VERSION
-    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"pairs": (Pair,), "corpus": (Passage,)}
+    version: ClassVar[int] = 3 + ANALYSIS_VERSION
+    takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {
+        "pairs": (Pair,),
+        "corpus": (Passage, Document),
+        INDEX: (Passage,),
+    }
     row_type: ClassVar[type[Row]] = SearchedPair
     over: ClassVar[str] = "pairs"
 
@@ -40,50 +51,82 @@ class Search(ActorStage):
     corpus: Inputs
     retriever: AnyRetriever = Tantivy()
     k: PositiveInt = 100
+    add: bool = False
+
+    def inputs(self) -> dict[str, tuple[str, ...]]:
+        return {"pairs": self.pairs, "corpus": self.corpus, INDEX: (index_name(self.corpus, self.retriever),)}
+
+    def implied(self) -> dict[str, Stage]:
+        return {index_name(self.corpus, self.retriever): Index(input=self.corpus, retriever=self.retriever)}
+
+    def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
+        if self.add and given["pairs"] is not SearchedPair:
+            raise StageError(
+                "add: there is no search before this one whose hits it could follow; read a step of kind search"
+            )
+        return self.row_type
 
     def embedders(self) -> tuple[Embedder, ...]:
         return self.retriever.embedders()
 
-    def build(self, context: Context) -> None:
-        write_corpus(context.inputs["corpus"], context.folder)
-        self.retriever.build(context.folder)
-
     def open(self, context: Context) -> Batch:
-        corpus = Corpus.open(context.folder)
-        searcher = self.retriever.open(context.folder)
+        folder = context.inputs[INDEX].artifacts[0].built
+        if self.add and (other := index_folder(context.inputs["pairs"])) and not _same_corpus(folder, other):
+            raise StageError("add: the search before this one was of another corpus; name the same `corpus` in both")
+        corpus = Corpus.open(folder)
+        searcher = self.retriever.open(folder)
 
         def search(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             pairs = cast("Sequence[Pair]", rows)
-            languages = [pair.positive_language for pair in pairs]
-            found = searcher.search([self._text(pair) for pair in pairs], languages, self.k)
-            every = [row for hits in found for row in hits.rows]
-            ids, keys = iter(corpus.ids(every)), iter(corpus.text_keys(every))
-            for pair, hits in zip(pairs, found, strict=True):
-                count = len(hits.rows)
-                yield self._searched(pair, hits, list(islice(ids, count)), list(islice(keys, count)))
+            texts, languages = [self._text(pair) for pair in pairs], [pair.positive_language for pair in pairs]
+            found = searcher.search(texts, languages, self.k)
+            own = searcher.own(texts, [pair.positive for pair in pairs], languages)
+            for pair, hits, score, is_own in zip(pairs, found, own, _own(pairs, found, corpus), strict=True):
+                yield self._searched(pair, hits, score, is_own)
 
         return search
 
     def _text(self, pair: Pair) -> str:
         return pair.query if self.retriever.crosses_languages else searched_text(pair)
 
-    def _searched(self, pair: Pair, hits: Hits, ids: Sequence[str], keys: Sequence[str]) -> SearchedPair:
+    def _searched(self, pair: Pair, hits: Hits, own_score: float, is_own: list[bool]) -> SearchedPair:
         names = score_names(self.retriever.prefix)
         scores = {name: score for name, score in pair.scores.items() if name not in names}  # of an earlier search
         if pair.task == "retrieval" and self._text(pair) == pair.query:
-            measured = zip(names, self._own_scores(pair, hits, ids, keys), strict=True)
+            measured = zip(names, self._own_scores(hits, is_own), strict=True)
             scores |= {name: score for name, score in measured if score is not None}
-        return SearchedPair(
-            **{**fields_of(pair), "scores": scores}, hit_ids=ids, hit_scores=list(hits.scores), hit_rows=list(hits.rows)
-        )
+        fields = {**fields_of(pair), "scores": scores}
+        if self.add and isinstance(pair, SearchedPair):
+            return SearchedPair(**fields, **_added(pair, hits, self.retriever.prefix), own_score=pair.own_score)
+        return SearchedPair(**fields, hit_rows=list(hits.rows), hit_scores=list(hits.scores), own_score=own_score)
 
-    def _own_scores(self, pair: Pair, hits: Hits, ids: Sequence[str], keys: Sequence[str]) -> tuple[float | None, ...]:
+    def _own_scores(self, hits: Hits, is_own: list[bool]) -> tuple[float | None, ...]:
         """Rank and score of the first hit that is the pair's own positive, and the score of the first that is not."""
-        own, key = {pair.positive_id, pair.seed_id}, text_key(pair.positive)
-        is_own = [passage_id in own or its_key == key for passage_id, its_key in zip(ids, keys, strict=True)]
         first = is_own.index(True) if True in is_own else None
         other = hits.scores[is_own.index(False)] if False in is_own else 0.0 if len(is_own) < self.k else None
         return (None, None, other) if first is None else (first + 1.0, hits.scores[first], other)
+
+
+def _own(pairs: Sequence[Pair], found: Sequence[Hits], corpus: Corpus) -> Iterator[list[bool]]:
+    """Which hits of each pair are its own positive, by id or by text."""
+    counts = [len(hits.rows) for hits in found]
+    codes = corpus.codes[np.array([row for hits in found for row in hits.rows], np.int64)]
+    wanted = ((code(pair.positive_id), code(pair.seed_id), code(text_key(pair.positive))) for pair in pairs)
+    own = np.repeat(np.array(list(wanted), np.uint64).reshape(-1, 3), counts, axis=0)
+    is_own = (codes[:, [PASSAGE, PASSAGE, TEXT]] == own).any(axis=1).tolist()
+    ends = accumulate(counts)
+    return (is_own[end - count : end] for count, end in zip(counts, ends, strict=True))
+
+
+def _added(pair: SearchedPair, hits: Hits, prefix: str) -> dict[str, Any]:
+    """The hits of the search before, and after them those of this one that are new."""
+    before = set(pair.hit_rows)
+    new = [(row, score) for row, score in zip(hits.rows, hits.scores, strict=True) if row not in before]
+    return {
+        "hit_rows": [*pair.hit_rows, *(row for row, _ in new)],
+        "hit_scores": [*pair.hit_scores, *(score for _, score in new)],
+        "hit_sources": [*(pair.hit_sources or [BY_WORDS] * len(before)), *[prefix] * len(new)],
+    }
 
 
 def score_names(prefix: str) -> tuple[str, str, str]:
@@ -103,3 +146,27 @@ def searched_text(pair: Pair) -> str:
 def fields_of(pair: Pair) -> dict[str, Any]:
     """What a pair hands on to the rows made of it."""
     return {name: getattr(pair, name) for name in columns_of(Pair)}
+
+
+def index_folder(hits: Dataset) -> Path | None:
+    """Where the index lies whose rows the hits name, whatever filtered them since; None where there is not one alone."""
+    folders = {artifact_index(artifact) for searched in hits.artifacts for artifact in searches(searched)}
+    return folders.pop() if len(folders) == 1 else None
+
+
+def searches(artifact: Artifact) -> list[Artifact]:
+    """The searches nearest above: what gives searched pairs has searched, or reads such pairs."""
+    manifest = artifact.manifest()
+    if INDEX in manifest.get("inputs", {}):
+        return [artifact]
+    searched = [above for above in artifact.above() if above.manifest().get("rows") == SearchedPair.__name__]
+    return [found for above in searched for found in searches(above)]
+
+
+def artifact_index(searched: Artifact) -> Path:
+    (name,) = searched.manifest()["inputs"][INDEX]
+    return searched.folder.parent / str(name) / "built"
+
+
+def _same_corpus(one: Path, other: Path) -> bool:
+    return len({str(Artifact(folder.parent).manifest()["inputs"]) for folder in (one, other)}) == 1

@@ -1,0 +1,1 @@
+"""Which of the passages that a search found may serve as negatives."""

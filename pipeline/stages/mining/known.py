@@ -1,0 +1,83 @@
+"""What is known to answer a query, of queries that occur more than once.
+
+A query is the same where its text is, but for case and punctuation, or where a step marked it as a near-duplicate of another
+(`near_dedup` with `keep: all`). A positive counts by its text, its id and the id of what it was made from. Every pair sends
+its query's code with these to the bucket of that code; what one bucket got is compared at a time, and only queries that
+several pairs have are kept.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.retrievers.analysis import text_key
+from pipeline.retrievers.corpus import I64, U64, code
+
+KNOWN_FILE = "known.npy"
+_SENT = pa.schema([("query", pa.uint64()), ("answer", pa.uint64()), ("is_text", pa.bool_())])
+_COLUMNS = ["query", "positive", "positive_id", "seed_id", "clusters"]
+_ROWS_A_BUCKET = 2_000_000
+
+
+def bucket_count(pairs: int) -> int:
+    return 1 + pairs // _ROWS_A_BUCKET
+
+
+def query_code(query: str, clusters: Mapping[str, str]) -> int:
+    """The code that a query shares with those that say the same."""
+    near = clusters.get("query")
+    return code(f"near {near}") if near else code(text_key(query))
+
+
+def sent(paths: Sequence[Path], buckets: int) -> Iterator[tuple[int, pa.Table]]:
+    """What the pairs in these files send to each bucket."""
+    for path in paths:
+        pairs = pq.read_table(path, columns=_COLUMNS)
+        codes = _coded(pairs)
+        # By their place among all codes, so that the buckets one after the other are in order.
+        at = np.minimum((codes["query"].to_numpy() / 2**64 * buckets).astype(np.int64), buckets - 1)
+        for bucket in np.unique(at).tolist():
+            yield bucket, codes.filter(pa.array(at == bucket))
+
+
+def _coded(pairs: pa.Table) -> pa.Table:
+    columns = (pairs.column(name).to_pylist() for name in ("query", "clusters"))
+    queries = [query_code(query, dict(clusters or ())) for query, clusters in zip(*columns, strict=True)]
+    answers = [[code(text_key(text)) for text in pairs.column("positive").to_pylist()]]
+    answers += [[code(one) for one in pairs.column(name).to_pylist()] for name in ("positive_id", "seed_id")]
+    kinds = [[number == 0] * len(queries) for number in range(len(answers))]
+    flat = (np.tile(np.array(queries, np.uint64), 3), np.array(sum(answers, []), np.uint64), sum(kinds, []))  # noqa: RUF017
+    return pa.table(list(flat), schema=_SENT)
+
+
+def shared(bucket: pa.Table) -> pa.Table:
+    """The answers of the queries in a bucket that several pairs have."""
+    pairs = bucket.filter(bucket.column("is_text")).group_by("query").aggregate([([], "count_all")])
+    several = pairs.filter(pc.greater(pairs.column("count_all"), 1)).column("query")
+    kept = bucket.filter(pc.is_in(bucket.column("query"), several)).group_by(["query", "answer"]).aggregate([])
+    return kept.select(["query", "answer"]).sort_by([("query", "ascending"), ("answer", "ascending")])
+
+
+def write_known(buckets: Iterable[pa.Table], folder: Path) -> None:
+    """Write the answers of all buckets, in order of the queries' codes."""
+    columns = [np.stack([table["query"].to_numpy(), table["answer"].to_numpy()], axis=1) for table in buckets]
+    np.save(folder / KNOWN_FILE, np.concatenate([np.empty((0, 2), np.uint64), *columns]))
+
+
+class Known:
+    """The known answers, mapped into memory."""
+
+    def __init__(self, folder: Path) -> None:
+        self._table: U64 = np.load(folder / KNOWN_FILE, mmap_mode="r")
+
+    def of(self, queries: U64) -> tuple[U64, I64]:
+        """The codes of what answers these queries, one query after the other, and the place of the query of each."""
+        first, last = (np.searchsorted(self._table[:, 0], queries, side) for side in ("left", "right"))
+        counts = last - first
+        places = np.repeat(np.arange(len(queries)), counts)
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        return self._table[np.repeat(first, counts) + inside, 1], places

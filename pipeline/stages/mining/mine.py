@@ -1,0 +1,251 @@
+"""The negatives of some pairs: in the order of preference, a few of each pair at a time, until each has what it needs."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from pipeline.retrievers.analysis import text_key, tokens
+from pipeline.retrievers.corpus import I64, TEXT, Corpus, code, word_codes
+from pipeline.rows import Binned, Example, Made, Reject, SearchedPair
+from pipeline.stages.guards.base import Candidate, Judge, Verdict
+from pipeline.stages.mining.copies import Floats, Words, held, joined, shares_text
+from pipeline.stages.mining.keys import Mask
+from pipeline.stages.mining.known import Known, query_code
+from pipeline.stages.mining.pool import Pool, tallied
+from pipeline.stages.search import BY_WORDS, fields_of, searched_text
+
+if TYPE_CHECKING:
+    from pipeline.stages.negatives import HardNegatives
+
+SHARES_TEXT = "shares_text"
+
+
+class Guarded(NamedTuple):
+    """A guard of a step, ready to judge, and whether what it measures is how near a negative is in meaning."""
+
+    judge: Judge
+    is_semantic: bool
+
+
+class Mine:
+    """Examples of one batch of searched pairs."""
+
+    def __init__(
+        self,
+        stage: "HardNegatives",
+        pairs: Sequence[SearchedPair],
+        corpus: Corpus,
+        known: Known,
+        guards: Sequence[Guarded],
+    ) -> None:
+        self.stage, self.pairs, self.corpus, self.guards = stage, pairs, corpus, guards
+        queries = np.array([query_code(pair.query, pair.clusters) for pair in pairs], np.uint64)
+        self.answers, self.answered = known.of(queries)
+        self.written = self._written()
+        self.pool = Pool(pairs, corpus, stage.window)
+        own = self.pool.bar_positives() | self.pool.bar_known(self.answers, self.answered)
+        self.pool.bar_others(self.written, same_document=stage.same_document)
+        self.references = self._references(own)
+        self.chosen: list[list[int]] = [[] for _ in pairs]
+        self.semantic: dict[int, float] = {}
+
+    def made(self) -> Iterator[Made]:
+        order = self.pool.eligible(self.stage.skip_top)
+        if self.stage.choice == "random":
+            order = self.pool.shuffled(order, self.stage.seed)
+        self._choose(order)
+        yield from self._examples()
+        yield from tallied(self.pool.tallies)
+
+    def _written(self) -> list[list[str]]:
+        """The written negatives that may serve: none says what the query, an answer to it or another of them says."""
+        answers: dict[int, set[int]] = {}
+        for answer, number in zip(self.answers.tolist(), self.answered.tolist(), strict=True):
+            answers.setdefault(number, set()).add(answer)
+        return [self._written_of(pair, answers.get(number, set())) for number, pair in enumerate(self.pairs)]
+
+    def _written_of(self, pair: SearchedPair, answers: set[int]) -> list[str]:
+        if not pair.written_negatives:
+            return []
+        barred = {code(text_key(pair.query)), code(text_key(pair.positive)), *answers}
+        may_serve: list[str] = []
+        for text in pair.written_negatives:
+            if (key := code(text_key(text))) not in barred:
+                barred.add(key)
+                may_serve.append(text)
+        return may_serve[: self.stage.take if self.stage.written is None else min(self.stage.written, self.stage.take)]
+
+    def _choose(self, order: I64) -> None:
+        """Choose among the hits at these places, those of each pair in the order of preference."""
+        dense = np.array([source not in {"", BY_WORDS} for source in self.pool.sources], bool)[order]
+        need = self.stage.take - np.array([len(texts) for texts in self.written], np.int64)
+        if not self.stage.dense:
+            self._fill(_Queue(order, self.pool.of, len(self.pairs)), need)
+            return
+        by_words, by_meaning = (_Queue(order[some], self.pool.of, len(self.pairs)) for some in (~dense, dense))
+        kept = np.minimum(need, self.stage.dense)
+        left = self._fill(by_words, need - kept) + kept
+        self._fill(by_words, self._fill(by_meaning, left))
+
+    def _fill(self, queue: "_Queue", need: I64) -> I64:
+        """Choose of a queue what each pair needs; gives what each needs still."""
+        need = need.copy()
+        while len(places := queue.next(need)):
+            for reason, refused in self._refused(places):
+                self.pool.bar_places(reason, refused, len(places))
+            places = places[self.pool.why[places] == 0]
+            for place in places.tolist():
+                self.chosen[self.pool.of[place]].append(place)
+            need -= np.bincount(self.pool.of[places], minlength=len(need))
+        return need
+
+    def _refused(self, places: I64) -> Iterator[tuple[str, I64]]:
+        """Those of some hits that share their text with the positive, and those that a guard refuses, by reason."""
+        shared = self._shared(places)
+        copies = shared > self.stage.max_shared
+        yield SHARES_TEXT, places[copies]
+        left = places[~copies]
+        for guard in self.guards:
+            verdicts = self._verdicts(guard, left)
+            for reason in dict.fromkeys(one.reason for one in verdicts if one.reason):
+                yield reason, left[[one.reason == reason for one in verdicts]]
+            left = left[[one.reason is None for one in verdicts]]
+
+    def _verdicts(self, guard: Guarded, places: I64) -> list[Verdict]:
+        """What a guard says of the hits at these places."""
+        if not len(places):
+            return []
+        numbers, starts = np.unique(self.pool.of[places], return_index=True)
+        rows = self.pool.rows[places]
+        asked = [
+            Candidate(passage_id, text, float(self.pool.scores[place]), self._lexical(place))
+            for passage_id, text, place in zip(
+                self.corpus.ids(rows), self.corpus.texts(rows), places.tolist(), strict=True
+            )
+        ]
+        each = [asked[start:end] for start, end in zip(starts, [*starts[1:], len(asked)], strict=True)]
+        verdicts = [one for its in guard.judge([self.pairs[number] for number in numbers], each) for one in its]
+        if guard.is_semantic:
+            measured = zip(places.tolist(), verdicts, strict=True)
+            self.semantic.update({place: one.score for place, one in measured if one.score is not None})
+        return verdicts
+
+    def _lexical(self, place: int) -> float | None:
+        """A hit's score over that of the positive; None where the two do not compare."""
+        own = self.pairs[self.pool.of[place]].own_score
+        is_by_words = self.pool.sources[place] in {"", BY_WORDS}
+        return float(self.pool.scores[place]) / own if own and is_by_words else None
+
+    def _references(self, own: Mask) -> tuple[Words, I64]:
+        """The words of what each pair's negatives must share no text with, and the pair of each text, in order of pairs."""
+        numbers = [number for number, pair in enumerate(self.pairs) if pair.task == "retrieval"]
+        positives = [tokens(self.pairs[number].positive, self.pairs[number].positive_language) for number in numbers]
+        taken = word_codes(positives)
+        words = Words(taken.flatten().to_numpy(), taken.offsets.to_numpy().astype(np.int64))
+        texts = np.array([code(text_key(pair.positive)) for pair in self.pairs], np.uint64)
+        others = np.flatnonzero(own & (self.pool.codes[:, TEXT] != texts[self.pool.of]))
+        others = others[np.isin(self.pool.of[others], numbers)]
+        found = Words(*self.corpus.words(self.pool.rows[others]))
+        return joined([words, found]), np.concatenate([np.array(numbers, np.int64), self.pool.of[others]])
+
+    def _shared(self, places: I64) -> Floats:
+        """How much text each of these hits shares with the positive of its pair, or with another answer to its query."""
+        words, of = self.references
+        shares = np.zeros(len(places))
+        order = np.argsort(of, kind="stable")
+        first, last = (np.searchsorted(of[order], self.pool.of[places], side) for side in ("left", "right"))
+        which = np.repeat(np.arange(len(places)), last - first)
+        if self.stage.max_shared < 1 and len(which):
+            inside = np.arange(len(which)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
+            theirs = Words(*self.corpus.words(self.pool.rows[places]))
+            found = shares_text(words, theirs, order[np.repeat(first, last - first) + inside], which)
+            np.maximum.at(shares, which, found)
+        return shares
+
+    def _examples(self) -> Iterator[Made]:
+        places = np.array([place for its in self.chosen for place in its], np.int64)
+        rows = self.pool.rows[places]
+        texts = dict(zip(places.tolist(), self.corpus.texts(rows), strict=True))
+        ids = dict(zip(places.tolist(), self.corpus.ids(rows), strict=True))
+        overlaps = dict(zip(places.tolist(), self._overlaps(places).tolist(), strict=True))
+        cells: Counter[tuple[str, int, int]] = Counter()
+        for number, pair in enumerate(self.pairs):
+            its = self.chosen[number]
+            written = self.written[number]
+            if len(its) + len(written) < self.stage.take:
+                why = self.pool.reasons_of(number)
+                found = f"{len(its) + len(written)} of {self.stage.take}"
+                yield Reject(pair.pair_id, "too_few_negatives", f"{found}; left out: {why}" if why else found)
+                continue
+            example = self._example(pair, its, texts, ids, overlaps, written)
+            cells.update(_cells(example))
+            yield example
+        for (axes, one, other), count in sorted(cells.items()):
+            yield Binned(axes, one, other, count)
+
+    def _example(  # noqa: PLR0913 - what was gathered for all pairs at once
+        self,
+        pair: SearchedPair,
+        places: Sequence[int],
+        texts: Mapping[int, str],
+        ids: Mapping[int, str],
+        overlaps: Mapping[int, float],
+        written: Sequence[str],
+    ) -> Example:
+        unmeasured = [None] * len(written)
+        return Example(
+            **fields_of(pair),
+            negatives=[*written, *(texts[place] for place in places)],
+            negative_ids=[
+                *(f"{pair.pair_id}-written-{number}" for number in range(len(written))),
+                *(ids[place] for place in places),
+            ],
+            negative_scores=[*unmeasured, *(float(self.pool.scores[place]) for place in places)],
+            negative_origins=[*("written" for _ in written), *(self._origin(place) for place in places)],
+            negative_lexical=[*unmeasured, *map(self._lexical, places)],
+            negative_overlap=[*unmeasured, *(overlaps[place] for place in places)],
+            negative_semantic=[*unmeasured, *(self.semantic.get(place) for place in places)],
+        )
+
+    def _origin(self, place: int) -> str:
+        return "mined" if self.pool.sources[place] in {"", BY_WORDS} else self.pool.sources[place]
+
+    def _overlaps(self, places: I64) -> Floats:
+        """Of each hit, the share of the words of what was searched for that it holds."""
+        asked = word_codes([tokens(searched_text(pair), pair.positive_language) for pair in self.pairs])
+        words = Words(asked.flatten().to_numpy(), asked.offsets.to_numpy().astype(np.int64))
+        return held(words, Words(*self.corpus.words(self.pool.rows[places])), self.pool.of[places])
+
+
+class _Queue:
+    """Hits in the order in which they are wanted, those of each pair by themselves, of which a few are taken at a time."""
+
+    def __init__(self, places: I64, of: I64, pairs: int) -> None:
+        self.places = places
+        self.at = np.searchsorted(of[places], np.arange(pairs), "left")
+        self.ends = np.searchsorted(of[places], np.arange(pairs), "right")
+
+    def next(self, need: I64) -> I64:
+        """The next of each pair, as many as it needs."""
+        counts = np.minimum(np.maximum(need, 0), self.ends - self.at)
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        taken: I64 = self.places[np.repeat(self.at, counts) + inside]
+        self.at = self.at + counts
+        return taken
+
+
+def _cells(example: Example) -> Iterator[tuple[str, int, int]]:
+    """Where each mined negative lies: how near in words, by how near in meaning or else by the words that it shares."""
+    axes = zip(example.negative_lexical, example.negative_semantic, example.negative_overlap, strict=True)
+    for lexical, semantic, overlap in axes:
+        if lexical is not None and semantic is not None:
+            yield "lexical by semantic", _tenth(lexical), _tenth(semantic)
+        elif lexical is not None and overlap is not None:
+            yield "lexical by overlap", _tenth(lexical), _tenth(overlap)
+
+
+def _tenth(share: float) -> int:
+    """The tenth that a share lies in; all below 0 and all above 1 lie together."""
+    return min(max(int(share * 10 // 1), -1), 10)
