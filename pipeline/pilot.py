@@ -13,13 +13,14 @@ from pipeline.config import Config, ConfigError
 from pipeline.engines.base import Runtime
 from pipeline.estimate import cost
 from pipeline.plan import Step
+from pipeline.stages.audit import wilson
 from pipeline.stages.base import Stage
 from pipeline.stages.candidates import Candidates
 from pipeline.stages.generate import Generate
 from pipeline.stages.sample import Sample
 from pipeline.store import Stats
 from pipeline.tables import aligned
-from pipeline.yields import PREFIX, Yield, Z, all_of, line, meant, roots_of, wilson
+from pipeline.yields import PREFIX, Yield, Z, all_of, line, meant, roots_of
 
 
 def pilot_of(config: Config, n: int) -> Config:

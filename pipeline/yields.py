@@ -10,6 +10,7 @@ from typing import TypeAlias
 from pipeline.exporters.export import Export
 from pipeline.plan import Step
 from pipeline.rows import Pair, Task
+from pipeline.stages.audit import wilson
 from pipeline.stages.base import MappedStage
 from pipeline.stages.candidates import Candidates
 from pipeline.stages.generate import Generate
@@ -48,17 +49,6 @@ class Yield:
             half = Z * math.sqrt(self.pairs)
             return max(0.0, self.pairs - half) / self.asked, (self.pairs + half) / self.asked
         return wilson(self.pairs, self.asked)
-
-
-def wilson(successes: float, trials: float) -> tuple[float, float]:
-    """The 95 % interval of a proportion (Wilson, "Probable inference", 1927); all of 0 to 1 where nothing was tried."""
-    if not trials:
-        return 0.0, 1.0
-    share = successes / trials
-    scale = 1 + Z**2 / trials
-    middle = (share + Z**2 / (2 * trials)) / scale
-    half = Z * math.sqrt(share * (1 - share) / trials + Z**2 / (4 * trials**2)) / scale
-    return max(0.0, middle - half), min(1.0, middle + half)
 
 
 def all_of(yields: Sequence[Yield]) -> Yield:

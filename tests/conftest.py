@@ -200,7 +200,9 @@ def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
         total = work.run_table(one)
     else:
         work.build(one)
-        total = sum((_part(one, number) for number in range(len(one.paths))), Stats())
+        gives_rows = not isinstance(step.stage, ActorStage) or step.stage.gives_rows
+        parts = range(len(one.paths)) if gives_rows else ()
+        total = sum((_part(one, number) for number in parts), Stats())
     made_of = {field: [given.artifact(build).folder.name for given in steps] for field, steps in step.inputs.items()}
     manifest = {"step": step.name, "identity": dict(step.identity), "inputs": made_of, "rows": step.row_type.__name__}
     one.artifact.commit(manifest, total)

@@ -9,7 +9,7 @@ from conftest import QUICKSTART, ROOT, planned
 
 from pipeline.config import from_mapping
 
-PAGES = ("generation", "filters")
+PAGES = ("generation", "filters", "negatives")
 
 
 def steps_of(block: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.stages.base import StageError
-from pipeline.stages.guards import Answer, AnyGuard, Candidate, Guard, Lexical, Verdict
+from pipeline.stages.guards import Answer, AnyGuard, Candidate, Guard, Lexical, Margin, Verdict
 from pipeline.stages.guards.margins import Margins
 
 
@@ -156,7 +156,7 @@ class Bounds(Margins):
     [
         ({"percent": 0.9}, 0.44, Verdict(None, 0.88)),
         ({"percent": 0.9}, 0.45, Verdict("near", 0.9, 0.9)),
-        ({"percent": None, "absolute": 0.1}, 0.39, Verdict(None, 0.78)),
+        ({"absolute": 0.1}, 0.39, Verdict(None, 0.78)),
         ({"percent": None, "absolute": 0.1}, 0.4, Verdict("near", 0.8, 0.8)),
         ({"percent": 0.9, "absolute": 0.1}, 0.42, Verdict("near", 0.84, 0.8)),
         ({"percent": 0.7, "absolute": 0.1}, 0.38, Verdict("near", 0.76, 0.7)),
@@ -182,6 +182,17 @@ def test_where_the_positive_itself_fails_nothing_may_serve(positive: float) -> N
 def test_margins_that_mean_nothing_are_refused(bounds: dict[str, float | None]) -> None:
     with pytest.raises(ValidationError, match=r"percent|absolute"):
         Bounds(**bounds)
+
+
+def test_a_percent_that_is_not_given_has_its_usual_value_where_nothing_else_bounds_it() -> None:
+    assert Bounds().percent == 0.95
+    assert Bounds(least=0.1).percent == 0.95
+    assert Bounds(absolute=0.1).percent is None
+    embedder = {"kind": "hashing"}
+    assert Margin(embedder=embedder).percent == 0.85
+    assert Margin(embedder=embedder, measure="cosine", absolute=0.1).percent is None
+    with pytest.raises(ValidationError, match=r"percent or absolute"):
+        Margin(embedder=embedder, measure="cosine")
 
 
 @given(positive=st.floats(0.001, 1), negative=st.floats(-1, 1), percent=st.floats(0.01, 1))

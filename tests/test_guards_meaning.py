@@ -92,7 +92,7 @@ def by_cosines(folder: Path, positive: str, *others: str, **fields: Any) -> list
 
 def test_closeness_counts_from_unrelated_and_the_cosine_from_nothing(tmp_path: Path) -> None:
     (close,) = by_cosines(tmp_path / "a", "0.9", "0.8", measure="closeness")
-    (raw,) = by_cosines(tmp_path / "b", "0.9", "0.8", measure="cosine")
+    (raw,) = by_cosines(tmp_path / "b", "0.9", "0.8", measure="cosine", percent=0.95)
     assert close.score == pytest.approx(0.5, abs=0.01)
     assert raw.score == pytest.approx(0.8889)
 
@@ -103,7 +103,7 @@ def test_a_negative_may_have_to_be_near_enough_to_be_hard(tmp_path: Path) -> Non
 
 
 def test_a_margin_is_one_of_the_measure(tmp_path: Path) -> None:
-    bounds = {"percent": None, "absolute": 0.2}
+    bounds = {"absolute": 0.2}
     close = by_cosines(tmp_path / "a", "0.9", "0.85", "0.83", measure="closeness", **bounds)
     raw = by_cosines(tmp_path / "b", "0.9", "0.75", "0.65", measure="cosine", **bounds)
     assert [one.reason for one in close] == ["too_near", None]
@@ -114,7 +114,7 @@ def test_a_margin_is_one_of_the_measure(tmp_path: Path) -> None:
 def test_a_positive_that_is_no_nearer_than_unrelated_lets_nothing_serve(tmp_path: Path) -> None:
     found = by_cosines(tmp_path, "0.65", "0.1", "0.9", measure="closeness")
     assert found == [Verdict("positive_unrelated")] * 2
-    assert by_cosines(tmp_path / "raw", "0.65", "0.1", measure="cosine")[0].reason is None
+    assert by_cosines(tmp_path / "raw", "0.65", "0.1", measure="cosine", percent=0.95)[0].reason is None
 
 
 def test_what_is_unrelated_is_measured_by_task_and_languages(tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_what_is_unrelated_is_measured_by_task_and_languages(tmp_path: Path) -> 
 def test_closeness_that_nothing_was_measured_against_lets_nothing_serve(tmp_path: Path) -> None:
     found = candidates("A printer sets his type by hand.")
     assert verdicts(margin(), [asked(2)], [found], tmp_path, [asked(2)]) == [[Verdict("uncalibrated")]]
-    raw = verdicts(margin(measure="cosine"), [asked(2)], [found], tmp_path / "raw", [asked(2)])
+    raw = verdicts(margin(measure="cosine", percent=0.95), [asked(2)], [found], tmp_path / "raw", [asked(2)])
     assert raw[0][0].reason is None
 
 
@@ -175,7 +175,7 @@ class Sided(Embedder):
 )
 def test_each_text_is_embedded_once_on_the_side_that_its_task_has(tmp_path: Path, task: Task, side: Side) -> None:
     EMBEDDED.clear()
-    guard = margin(measure="cosine").model_copy(update={"embedder": Sided()})
+    guard = margin(measure="cosine", percent=0.95).model_copy(update={"embedder": Sided()})
     pairs = [asked(1, task=task), asked(1, task=task, pair_id="again")]
     verdicts(guard, pairs, [candidates("one", "two"), candidates("two")], tmp_path)
     assert sorted(EMBEDDED) == sorted(

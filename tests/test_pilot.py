@@ -17,10 +17,11 @@ from pipeline.engines.echo import EchoRuntime
 from pipeline.estimate import cost
 from pipeline.pilot import Asking, askings, forecast, pilot_of, told
 from pipeline.plan import Step
+from pipeline.stages.audit import wilson
 from pipeline.stages.generate import Generate
 from pipeline.stages.sample import Sample
 from pipeline.store import Stats
-from pipeline.yields import PREFIX, Yield, wilson, yields
+from pipeline.yields import PREFIX, Yield, yields
 
 COMMIT = "9216db57" * 5
 MULTILINGUAL = ROOT / "configs" / "multilingual.yaml"

@@ -417,6 +417,25 @@ def read_pairs(folder: Path, *lines: object, **fields: Any) -> list[Any]:
     return read(ReadPairs(path="x", instruction="Find the passage", **fields), folder / "pairs.jsonl")
 
 
+@pytest.mark.parametrize(
+    ("given", "facets"),
+    [
+        ({"answers": ["1886", " "]}, {"answers": '["1886"]'}),
+        ({"answer": "in Köln"}, {"answers": '["in Köln"]'}),
+        ({"answers": {"text": ["1886"], "answer_start": [4]}}, {"answers": '["1886"]'}),
+        ({"answers": []}, {}),
+    ],
+)
+def test_the_answers_that_a_pair_brings_are_a_facet(tmp_path: Path, given: dict[str, Any], facets: Any) -> None:
+    (pair,) = read_pairs(tmp_path, {"query": "When was it built?", "positive": ENGLISH, "language": "en", **given})
+    assert pair.facets == facets
+
+
+def test_answers_that_are_no_texts_are_a_reject(tmp_path: Path) -> None:
+    line = {"query": "When was it built?", "positive": ENGLISH, "language": "en", "answers": [1886]}
+    assert reasons(read_pairs(tmp_path, line)) == [("pairs.jsonl:1", "bad_answers")]
+
+
 def test_a_users_pair_keeps_its_ids_and_languages(tmp_path: Path) -> None:
     line = {"query": "mto", "positive": ENGLISH, "pair_id": 1, "positive_id": "d1", "query_language": "sw"}
     assert read_pairs(tmp_path, line) == [

@@ -133,7 +133,7 @@ class _Count:
         return Audited(group, self.judged, self.false, rate, *wilson(self.false, self.judged), expected, mean)
 
 
-def wilson(successes: int, trials: int) -> tuple[float, float]:
+def wilson(successes: float, trials: float) -> tuple[float, float]:
     """The 95 % interval of a proportion; all of 0 to 1 where nothing was tried."""
     if not trials:
         return 0.0, 1.0

@@ -69,13 +69,15 @@ def answers_of(values: Values, keys: Sequence[str], max_chars: int) -> list[str]
     Blank ones are none. Raises Unfit for bad_answers, too_long or invalid_unicode.
     """
     key = next((key for key in keys if values.get(key) is not None), None)
-    given = values[key] if key is not None else []
+    if key is None:
+        return []
+    given = values[key]
     if isinstance(given, Mapping):
         given = given.get("text")  # as SQuAD and its like have it
     several = [given] if isinstance(given, str) else given
-    if key is not None and (not isinstance(several, Sequence) or not all(isinstance(one, str) for one in several)):
+    if not isinstance(several, list) or not all(isinstance(one, str) for one in several):
         raise Unfit("bad_answers", f"{key!r} must be a string or a list of strings, got {reprlib.repr(given)}")
-    return [_checked(str(key), answer, max_chars) for answer in several if answer.strip()]
+    return [_checked(key, answer, max_chars) for answer in several if answer.strip()]
 
 
 def id_of(values: Values, keys: Sequence[str]) -> str | None:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -26,6 +26,10 @@ class Margin(Margins):
     Unrelated is the mean cosine of queries with the positives of other pairs of their task and languages, over `references`
     pairs drawn by id; languages that have fewer than `min_references` are measured over all of their task.
 
+    The usual `percent` is 0.85 of the closeness, by what people judged and for two embedders of very different scales
+    (benchmarks/README.md). Of the cosine there is none. A multilingual embedder may put every text in the query's language
+    before its answer in another, and then no margin sees that answer.
+
     Reasons: too_near, not_near, positive_unrelated, and uncalibrated where there was nothing to measure closeness against.
     """
 
@@ -37,6 +41,10 @@ class Margin(Margins):
     measure: Literal["cosine", "closeness"] = "closeness"
     references: Annotated[int, Field(gt=LEAST)] = 64
     min_references: Annotated[int, Field(gt=LEAST)] = 24
+
+    @classmethod
+    def usual_percent(cls, given: Mapping[str, Any]) -> float | None:
+        return None if given.get("measure") == "cosine" else 0.85
 
     def embedders(self) -> tuple[Embedder, ...]:
         return (self.embedder,)

@@ -6,7 +6,8 @@ NV-Retriever (Moreira et al., "NV-Retriever: Improving text embedding models wit
 arXiv 2407.15831).
 """
 
-from typing import Annotated, ClassVar
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_validator
 
@@ -18,7 +19,7 @@ class Margins(Guard):
     """A negative stays below `percent` of the positive's measure, and below that measure less `absolute`.
 
     `least` asks of it at least that share of the positive's measure, so that it is hard by its meaning too. A bound that is
-    null is not asked. Scores and thresholds of the verdicts are shares of the positive's measure. Where that is not above
+    not given is not asked, but where neither of the first two is, `percent` has its usual value. Scores and thresholds of the verdicts are shares of the positive's measure. Where that is not above
     zero no share says anything, and no candidate may serve: the reason is `positive_unrelated`.
     """
 
@@ -26,9 +27,21 @@ class Margins(Guard):
     near: ClassVar[str]
     far: ClassVar[str]
 
-    percent: Annotated[float, Field(gt=0, le=1)] | None = 0.95
+    percent: Annotated[float, Field(gt=0, le=1)] | None = None
     absolute: Annotated[float, Field(gt=0, le=1)] | None = None
     least: Annotated[float, Field(ge=0, lt=1)] | None = None
+
+    @classmethod
+    def usual_percent(cls, given: Mapping[str, Any]) -> float | None:  # noqa: ARG003 - for guards whose measure is a choice
+        """The value of `percent` among these fields; None where no one value is good."""
+        return 0.95
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "percent" not in given and given.get("absolute") is None:
+            return {**given, "percent": cls.usual_percent(given)}
+        return given
 
     @model_validator(mode="after")
     def _bounded(self) -> "Margins":

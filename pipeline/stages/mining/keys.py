@@ -18,8 +18,7 @@ _PLACES = 22
 def among(values: U64, wanted: U64) -> Mask:
     """Which values are wanted."""
     found = maybe_among(values, wanted)
-    places = np.flatnonzero(found)
-    found[places] = np.isin(values[places], wanted)
+    found[found] = np.isin(values[found], wanted)
     return found
 
 
@@ -43,7 +42,7 @@ def repeats(values: U64) -> Mask:
     some = np.union1d(np.flatnonzero(found), owner[places[found]])
     found[some] = True
     found[some[np.unique(values[some], return_index=True)[1]]] = False
-    return found
+    return np.asarray(found, bool)
 
 
 def mix(values: U64) -> U64:
