@@ -169,7 +169,8 @@ def test_the_whole_build_reuses_what_stands_above_the_first_requests() -> None:
     whole, pilot = planned(WHOLE, MULTILINGUAL), planned(pilot_of(WHOLE, 7), MULTILINGUAL)
     shared = {name for name in whole if whole[name].fingerprint == pilot[name].fingerprint}
     above = {"corpus", "passages", "sentences", "personas"}
-    assert shared == {*above, "query_seeds", "paraphrase_seeds", "bitext_seeds"}
+    indexes = {"passages.tantivy", "sentences.tantivy"}
+    assert shared == {*above, *indexes, "query_seeds", "paraphrase_seeds", "bitext_seeds"}
 
 
 # What a pilot that was run shows
