@@ -71,7 +71,7 @@ class EmbedScore(ActorStage):
                     heapq.heapreplace(lot, reference)
         groups = self._groups(lots)
         if groups:
-            vectors = _VectorCache(self.embedder.open())
+            vectors = VectorCache(self.embedder.open())
             _write_references(context.folder, groups, vectors)
         said = [_said(group, unrelated) for group, unrelated in _read_references(context.folder).items()]
         write_bytes(context.folder / "calibration.json", json.dumps(said, indent=1).encode())
@@ -90,7 +90,7 @@ class EmbedScore(ActorStage):
 
     def open(self, context: Context) -> Batch:
         references = _read_references(context.folder)
-        vectors = _VectorCache(self.embedder.open(), _embedded(context.folder))
+        vectors = VectorCache(self.embedder.open(), _embedded(context.folder))
 
         def batch(rows: Sequence[Row]) -> Iterator[Row | Reject]:
             return _scored([row for row in rows if isinstance(row, Pair)], references, vectors)
@@ -119,7 +119,7 @@ _FROM = tuple(f"from_{name}" for name in _GROUP)
 _REFERENCES = pa.schema([(name, _TEXT) for name in (*_GROUP, *_FROM, "seed_id", "query", "text")])
 
 
-def _write_references(folder: Path, groups: Mapping[Group, list[_Reference]], vectors: "_VectorCache") -> None:
+def _write_references(folder: Path, groups: Mapping[Group, list[_Reference]], vectors: "VectorCache") -> None:
     """The references of all groups one after the other: a table of what they are, and beside it their vectors."""
     rows = [
         dict(zip(_REFERENCES.names, (*group, *one.group, one.seed_id, one.query, one.positive), strict=True))
@@ -181,7 +181,7 @@ def _said(group: Group, unrelated: Unrelated) -> dict[str, Any]:
     }
 
 
-def _scored(pairs: Sequence[Pair], references: Mapping[Group, Unrelated], vectors: "_VectorCache") -> Iterator[Pair]:
+def _scored(pairs: Sequence[Pair], references: Mapping[Group, Unrelated], vectors: "VectorCache") -> Iterator[Pair]:
     both: tuple[Side, Side] = ("query", "passage")
     wanted = [
         [(pair.query if side == "query" else pair.positive, side_of(pair.task, side)) for pair in pairs]
@@ -209,7 +209,7 @@ Known: TypeAlias = dict[tuple[str, Side], Vectors]
 """The vectors of texts, as one side or the other."""
 
 
-class _VectorCache:
+class VectorCache:
     """Vectors of the last batches' texts, since passages come back."""
 
     most: ClassVar[int] = 20_000

@@ -12,7 +12,7 @@ from pipeline.embedders.base import Embedder
 from pipeline.rows import Pair
 from pipeline.stages.base import Context
 from pipeline.stages.calibration import LEAST, rounded
-from pipeline.stages.embed_score import EmbedScore, Group, _VectorCache, side_of
+from pipeline.stages.embed_score import EmbedScore, Group, VectorCache, side_of
 from pipeline.stages.guards.base import Candidate, Judge, Verdict
 from pipeline.stages.guards.margins import Margins
 from pipeline.store import Dataset
@@ -59,7 +59,7 @@ class Margin(Margins):
 
     def open(self, folder: Path) -> Judge:
         unrelated = _unrelated(folder) if self.measure == "closeness" else {}
-        vectors = _VectorCache(self.embedder.open())
+        vectors = VectorCache(self.embedder.open())
 
         def judge(pairs: Sequence[Pair], candidates: Sequence[Sequence[Candidate]]) -> list[list[Verdict]]:
             cosines = _cosines(pairs, candidates, vectors)
@@ -91,7 +91,7 @@ def _unrelated(folder: Path) -> dict[Group, float]:
 
 
 def _cosines(
-    pairs: Sequence[Pair], candidates: Sequence[Sequence[Candidate]], vectors: _VectorCache
+    pairs: Sequence[Pair], candidates: Sequence[Sequence[Candidate]], vectors: VectorCache
 ) -> list[list[float]]:
     """With each pair's query, the cosines of its positive and of its candidates."""
     queries = [(pair.query, side_of(pair.task, "query")) for pair in pairs]

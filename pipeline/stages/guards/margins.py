@@ -19,8 +19,9 @@ class Margins(Guard):
     """A negative stays below `percent` of the positive's measure, and below that measure less `absolute`.
 
     `least` asks of it at least that share of the positive's measure, so that it is hard by its meaning too. A bound that is
-    not given is not asked, but where neither of the first two is, `percent` has its usual value. Scores and thresholds of the verdicts are shares of the positive's measure. Where that is not above
-    zero no share says anything, and no candidate may serve: the reason is `positive_unrelated`.
+    not given is not asked, but where neither of the first two is, `percent` has its usual value. Scores and thresholds of
+    the verdicts are shares of the positive's measure. Where that is not above zero no share says anything, and no candidate
+    may serve: the reason is `positive_unrelated`.
     """
 
     semantic: ClassVar[bool] = True
