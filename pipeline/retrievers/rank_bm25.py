@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, PositiveFloat
 
 from pipeline.engines.base import MissingExtra
 from pipeline.retrievers.analysis import tokens
@@ -24,7 +24,7 @@ class RankBM25(Retriever):
     """Scores every passage of the language for every query."""
 
     kind: Literal["rank_bm25"] = "rank_bm25"
-    k1: NonNegativeFloat = 1.2
+    k1: PositiveFloat = 1.2
     b: Annotated[float, Field(ge=0, le=1)] = 0.75
 
     def check(self) -> None:
