@@ -72,7 +72,7 @@ def _positives(folder: Path) -> dict[str, set[str]]:
     """Of each query the ids of the passages that are judged to answer it, in any of the files."""
     found: defaultdict[str, set[str]] = defaultdict(set)
     for path in (path for pattern in QRELS for path in sorted(folder.glob(pattern))):
-        for line in path.read_text("utf-8").splitlines():
+        for line in filter(str.strip, path.read_text("utf-8").splitlines()):
             query_id, *_, doc_id, score = line.split("\t")
             if _SCORE.fullmatch(score.strip()) and float(score) > 0:
                 found[query_id].add(doc_id)

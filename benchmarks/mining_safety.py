@@ -158,7 +158,7 @@ def _by_kind(case: Case, found: Found) -> Iterator[Sequence[str]]:
     yield (
         "a text with words of the positive",
         "words of it",
-        "texts",
+        "texts of the kind",
         "hits",
         "let through, were all wanted",
         "negatives",
@@ -169,7 +169,7 @@ def _by_kind(case: Case, found: Found) -> Iterator[Sequence[str]]:
         yield (
             kind[0] or "none",
             _stretch(kind),
-            f"{texts[kind[0]]:,}",
+            f"{texts[kind[0]]:,}" if kind[0] else "",
             f"{hits:,}",
             f"{let:,} ({share(let, hits)})",
             f"{taken:,}",

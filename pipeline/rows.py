@@ -225,7 +225,7 @@ class SearchedPair(Pair):
 
     `hit_rows` are the rows of those passages in the index's table of the corpus, where a later step finds their ids and
     texts without a search, and `hit_scores` the retriever's scores. `own_score` is what the text that was searched for gives
-    the positive itself. Where several searches were added up, `hit_sources` names the retriever of each hit.
+    the positive itself. `hit_sources` names the retriever of each hit where not all were found by words.
     """
 
     hit_rows: Sequence[int] = ()

@@ -141,9 +141,7 @@ def _cell(value: Any) -> str:
 def status_lines(build: str, root: Path) -> Iterator[str]:
     """One line for each artifact of a build, the oldest first."""
     folder = _folder(build, root)
-    artifacts = sorted(
-        filter(_is_step, folder.iterdir()), key=lambda path: path.stat().st_mtime
-    )
+    artifacts = sorted(filter(_is_step, folder.iterdir()), key=lambda path: path.stat().st_mtime)
     width = max((len(path.name) for path in artifacts), default=0)
     for path in artifacts:
         artifact = Artifact(path)

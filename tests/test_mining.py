@@ -11,8 +11,11 @@ from conftest import built, commit
 from pydantic import ValidationError
 from test_negatives import examples, hits_in, mined, passages, searched
 
+from pipeline.embedders.hashing import Hashing
+from pipeline.retrievers.corpus import U64
 from pipeline.rows import Binned, Example, Pair, Passage, Reject, SearchedPair, Tally
-from pipeline.stages.guards import Lexical
+from pipeline.stages.guards import Lexical, Margin
+from pipeline.stages.mining.known import Answers, Known
 from pipeline.stages.negatives import HardNegatives
 
 LONG = random.Random(0).sample([f"word{n}" for n in range(900)], 240)
@@ -107,6 +110,16 @@ def test_sentences_that_differ_in_a_word_serve_where_sentences_are_compared(tmp_
     assert one(tmp_path / "r", corpus, searched(corpus, **given), take=1).negative_ids == ["p1"]
 
 
+def test_a_copy_of_an_answer_that_this_search_did_not_find_is_left_out(tmp_path: Path) -> None:
+    corpus = passages(text(0, 100), text(10, 90), text(150, 230))
+    pairs = [
+        searched(corpus, hit_rows=[1, 2], hit_scores=[2.0, 1.0]),
+        searched(corpus, pair_id="b", positive=text(0, 100), positive_id="p0"),
+    ]
+    rows = examples(tmp_path, corpus, pairs, HardNegatives(hits="hits", take=1))
+    assert [row.negative_ids for row in rows] == [["p2"], ["p2"]]
+
+
 def test_what_a_dropped_pair_was_given_as_an_answer_is_still_known(tmp_path: Path) -> None:
     corpus = passages("their answer", "wrong")
     pairs = [searched(corpus), searched(corpus, pair_id="b", positive="their answer")]
@@ -189,3 +202,114 @@ def test_a_part_without_pairs_gives_none(tmp_path: Path) -> None:
     corpus = passages("one")
     stage = HardNegatives(hits="hits", take=1)
     assert not [row for row in stage.open(hits_in(tmp_path, corpus, [], stage))([]) if not isinstance(row, Tally)]
+
+
+def test_a_query_of_very_many_pairs_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = passages("wrong")
+    pairs = [searched(corpus, pair_id=f"{n}", positive=f"answer {n}", positive_id=f"a{n}") for n in range(50)]
+    found: list[int] = []
+    of = Known.of
+
+    def counted(known: Known, queries: U64) -> Answers:
+        answers = of(known, queries)
+        found.append(len(answers.codes))
+        return answers
+
+    monkeypatch.setattr(Known, "of", counted)
+    assert len(examples(tmp_path, corpus, pairs, HardNegatives(hits="hits", take=1))) == 50
+    assert found == [101]  # 50 texts, 50 ids and the one seed, and not those for each pair
+
+
+def test_what_is_like_an_answer_beyond_the_window_is_left_out_within_it(tmp_path: Path) -> None:
+    corpus = passages(f"{text(0, 60)} changed", "filler", text(0, 60))
+    pairs = [searched(corpus), searched(corpus, pair_id="b", positive=text(0, 60))]
+    stage = HardNegatives(hits="hits", take=1, window=2)
+    assert [row.negative_ids for row in examples(tmp_path / "copy", corpus, pairs, stage)] == [["p1"], ["p1"]]
+    marked = [replace(row, clusters={"text": "p2"} if n != 1 else {}) for n, row in enumerate(passages("a", "b", "c"))]
+    pair = searched(marked, positive_id="p2", task="bitext")
+    assert one(tmp_path / "mark", marked, pair, take=1, window=2).negative_ids == ["p1"]
+
+
+def test_how_much_text_may_be_shared_is_a_bound_that_what_shares_less_stays_below(tmp_path: Path) -> None:
+    changed = " ".join(
+        "other" if n % 10 == 5 else word for n, word in enumerate(LONG[:100])
+    )  # 90 of 100 words stand in a run that is the same
+    corpus = passages(changed, text(150, 230))
+    pair = searched(corpus, positive=text(0, 100))
+    assert one(tmp_path / "half", corpus, pair, take=1).negative_ids == ["p1"]
+    assert one(tmp_path / "more", corpus, pair, take=1, max_shared=0.95).negative_ids == ["p0"]
+    assert one(tmp_path / "none", corpus, pair, take=1, max_shared=0).negative_ids == ["p1"]
+
+
+def test_a_copy_of_another_answer_serves_where_sentences_are_compared(tmp_path: Path) -> None:
+    corpus = passages(text(0, 100), text(10, 90))
+    pairs = [
+        searched(corpus, task="similarity"),
+        searched(corpus, task="similarity", pair_id="b", positive=text(0, 100), positive_id="p0"),
+    ]
+    rows = examples(tmp_path, corpus, pairs, HardNegatives(hits="hits", take=1))
+    assert [row.negative_ids for row in rows] == [["p1"], ["p1"]]
+
+
+def test_copies_are_told_by_the_words_of_the_positives_language_and_not_of_the_querys(tmp_path: Path) -> None:
+    words = [f"{first}{last}ing" for first in ("walk", "talk", "jump", "help", "cook") for last in ("er", "man", "ton")]
+    corpus = passages(" ".join(word.removesuffix("ing") + "ed" for word in words), "wrong")
+    pair = searched(corpus, query_language="de", positive=" ".join(words))
+    assert one(tmp_path, corpus, pair, take=1).negative_ids == ["p1"]
+
+
+def test_what_was_found_by_meaning_takes_the_places_that_words_leave_free(tmp_path: Path) -> None:
+    corpus = passages(*(f"text {n}" for n in range(6)))
+    pair = searched(corpus, hit_sources=["bm25"] * 2 + ["dense"] * 4)
+    assert one(tmp_path, corpus, pair, take=5, dense=2).negative_ids == [f"p{n}" for n in range(5)]
+
+
+def test_how_near_it_is_in_words_is_not_said_of_a_negative_found_by_meaning(tmp_path: Path) -> None:
+    corpus = passages("one", "two")
+    pair = searched(corpus, own_score=4.0, hit_sources=["bm25", "dense"])
+    assert one(tmp_path, corpus, pair, take=2).negative_lexical == [0.5, None]
+
+
+def test_the_words_that_a_negative_holds_are_those_searched_for_in_the_language_of_the_search(tmp_path: Path) -> None:
+    corpus = passages("he runs")
+    pair = searched(corpus, task="bitext", query="er rennt", query_language="de", positive="running quickly")
+    assert one(tmp_path, corpus, pair, take=1).negative_overlap == [0.5]
+
+
+def test_a_guard_that_measures_meaning_tells_how_near_each_negative_is(tmp_path: Path) -> None:
+    corpus = passages("the quest", "something else")
+    margin = Margin(embedder=Hashing(), measure="cosine", percent=1)
+    pair = searched(corpus, positive="the query it is")
+    (near, far) = one(tmp_path, corpus, pair, take=2, guards=(margin,)).negative_semantic
+    assert near is not None
+    assert far is not None
+    assert near > far
+
+
+def test_a_guard_is_asked_only_about_what_is_no_copy_and_no_guard_before_refused(tmp_path: Path) -> None:
+    corpus = passages(text(0, 100), *(f"text {n}" for n in range(4)))
+    pair = searched(corpus, positive=text(5, 95), own_score=5.0)  # shares of 1, 0.8, 0.6, 0.4, 0.2
+    stage = HardNegatives(hits="hits", take=1, guards=(Lexical(most=0.7), Lexical(most=0.75)))
+    made = list(stage.open(hits_in(tmp_path, corpus, [pair], stage))([pair]))
+    tallies = {row.check: (row.saw, row.rejected, row.alone) for row in made if isinstance(row, Tally)}
+    assert tallies["shares_text"][1] == 1
+    assert tallies["too_close"] == (1, 1, 1)
+
+
+def test_negatives_are_counted_by_tenths_in_words_and_in_meaning_with_all_above_the_positive_together(
+    tmp_path: Path,
+) -> None:
+    corpus = passages("the query", "query it")
+    margin = Margin(embedder=Hashing(), measure="cosine", absolute=0.001)
+    pair = searched(corpus, positive="the query", own_score=1.1, hit_scores=[1.5, 1.05])
+    stage = HardNegatives(hits="hits", take=1, guards=(margin,))
+    made = list(stage.open(hits_in(tmp_path, corpus, [pair], stage))([pair]))
+    (example,) = (row for row in made if isinstance(row, Example))
+    (meaning,) = example.negative_semantic
+    assert meaning is not None
+    assert meaning < 1
+    assert [row for row in made if isinstance(row, Binned)] == [Binned("lexical by semantic", 9, int(meaning * 10), 1)]
+    plain = hits_in(tmp_path / "plain", passages("a", "b"), [pair], bare := HardNegatives(hits="hits", take=2))
+    above = replace(pair, positive="neither", hit_scores=[1.5, 1.05])
+    cells = [(row.one, row.other) for row in bare.open(plain)([above]) if isinstance(row, Binned)]
+    assert cells == [(9, 0), (10, 0)]

@@ -49,6 +49,27 @@ def test_a_copy_with_a_word_of_ten_changed_shares_over_half(rate: float, seed: i
     assert shared(TEXT[:100], changed(TEXT[:100], rate, seed)) > 0.5
 
 
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("size", [100, 200])
+def test_a_copy_with_words_left_out_or_put_in_all_along_shares_over_half(size: int, seed: int) -> None:
+    lot, text = random.Random(seed), TEXT[:size]
+    places = set(lot.sample(range(size), size * 15 // 100))
+    shorter = [word for place, word in enumerate(text) if place not in places]
+    longer = [
+        word for place, word in enumerate(text) for word in ((word, f"new{place}") if place in places else (word,))
+    ]
+    assert min(shared(text, shorter), shared(shorter, text), shared(text, longer), shared(longer, text)) > 0.5
+
+
+def test_a_copy_with_a_stretch_left_out_shares_nearly_all() -> None:
+    assert shared(TEXT, [*TEXT[:90], *TEXT[130:]]) > 0.9
+
+
+def test_what_agrees_here_and_there_is_no_copy_of_a_long_text() -> None:
+    scattered = [[f"y{n}", *TEXT[start : start + 3]] for n, start in enumerate(random.Random(2).sample(range(197), 60))]
+    assert shared(TEXT, [word for few in scattered for word in few]) < 0.3
+
+
 @pytest.mark.parametrize("size", [40, 80, 180])
 @pytest.mark.parametrize("overlap", [10, 20, 35])
 def test_windows_that_overlap_share_all_of_what_they_overlap_in(size: int, overlap: int) -> None:

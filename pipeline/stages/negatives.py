@@ -34,7 +34,7 @@ class HardNegatives(ComparingStage):
 
     Never a negative: the positive, by id, text or cluster; what any pair searched gives the same query as its positive, or a
     query that is marked as near it, or a pair of the steps `known`; in retrieval another passage of the positive's document
-    (unless `same_document`), and what shares more than `max_shared` of the text that it and the positive (or a known positive)
+    (unless `same_document`), and what shares more than `max_shared` of the words that it and the positive (or a known positive)
     both cover: a copy with some words changed, or a window that overlaps. What is left is shown to the `guards` in turn.
     """
 
@@ -55,7 +55,7 @@ class HardNegatives(ComparingStage):
     written: NonNegativeInt | None = None
     dense: NonNegativeInt = 0
     same_document: bool = False
-    max_shared: Annotated[float, Field(ge=0, le=1)] = 0.5
+    max_shared: Annotated[float, Field(ge=0, le=1)] = 0.4
     guards: tuple[AnyGuard, ...] = ()
 
     @model_validator(mode="after")
@@ -88,7 +88,8 @@ class HardNegatives(ComparingStage):
 
     def build(self, context: Context) -> None:
         """Write what is known of queries that occur more than once, and what the guards measure against."""
-        write_known(gathered(context), context.folder)
+        codes = Corpus.open(_corpus_folder(context.inputs["hits"])).codes
+        write_known(gathered(context), codes, context.folder)
         for number, guard in enumerate(self.guards):
             guard.build(context.inputs["hits"], _guard_folder(context, number))
 

@@ -98,7 +98,8 @@ class Search(ActorStage):
         fields = {**fields_of(pair), "scores": scores}
         if self.add and isinstance(pair, SearchedPair):
             return SearchedPair(**fields, **_added(pair, hits, self.retriever.prefix), own_score=pair.own_score)
-        return SearchedPair(**fields, hit_rows=list(hits.rows), hit_scores=list(hits.scores), own_score=own_score)
+        sources = [] if self.retriever.prefix == BY_WORDS else [self.retriever.prefix] * len(hits.rows)
+        return SearchedPair(**fields, **_hits(hits.rows, hits.scores, sources), own_score=own_score)
 
     def _own_scores(self, hits: Hits, is_own: list[bool]) -> tuple[float | None, ...]:
         """Rank and score of the first hit that is the pair's own positive, and the score of the first that is not."""
@@ -122,11 +123,15 @@ def _added(pair: SearchedPair, hits: Hits, prefix: str) -> dict[str, Any]:
     """The hits of the search before, and after them those of this one that are new."""
     before = set(pair.hit_rows)
     new = [(row, score) for row, score in zip(hits.rows, hits.scores, strict=True) if row not in before]
-    return {
-        "hit_rows": [*pair.hit_rows, *(row for row, _ in new)],
-        "hit_scores": [*pair.hit_scores, *(score for _, score in new)],
-        "hit_sources": [*(pair.hit_sources or [BY_WORDS] * len(before)), *[prefix] * len(new)],
-    }
+    return _hits(
+        [*pair.hit_rows, *(row for row, _ in new)],
+        [*pair.hit_scores, *(score for _, score in new)],
+        [*(pair.hit_sources or [BY_WORDS] * len(pair.hit_rows)), *[prefix] * len(new)],
+    )
+
+
+def _hits(rows: Sequence[int], scores: Sequence[float], sources: Sequence[str]) -> dict[str, Any]:
+    return {"hit_rows": list(rows), "hit_scores": list(scores), "hit_sources": sources}
 
 
 def score_names(prefix: str) -> tuple[str, str, str]:

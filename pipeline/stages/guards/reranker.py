@@ -31,7 +31,7 @@ class Reranker(Margins):
     own settings ask for: a share of a score that may be negative means nothing. A text longer than the model's window is cut
     at its end. Beside other texts in a batch a score comes out the same to rounding.
 
-    Reasons: answers_too_well, answers_too_little.
+    Reasons: answers_too_well, answers_too_little, positive_unrelated.
     """
 
     kind: Literal["reranker"] = "reranker"

@@ -1,23 +1,30 @@
 """Whether two passages are one in part: a copy with some words changed, or windows of one text that overlap.
 
-Both texts are laid side by side at the shift at which most of their runs of three words agree. They are one text in part
-where at least a stated share of the runs in the stretch that both then cover do. A copy covers the whole; windows cover the end
-of one and the beginning of the other; two texts that quote the same sentence cover much more than that sentence, and agree in
-little of it. Below LEAST_COVERED words in common one word makes another text, and nothing is held to be a copy.
+Both texts are laid side by side where they agree in runs of three words. They are one text in part where at least a stated share
+of the words in the stretch that both then cover stand in such runs. A copy covers the whole; windows cover the end of one and
+the beginning of the other; two texts that quote the same sentence cover much more than that sentence, and agree in little of it.
+Below LEAST_COVERED words in common one word makes another text, and nothing is held to be a copy.
+
+Words left out or put in make what follows stand earlier or later. So runs count together in bands of shifts: narrow ones, in
+which little agrees by chance, and wide ones, for long texts with many such changes or one large. Words are counted and not
+runs, since a changed word breaks three runs: of a copy with 15 words in 100 changed, 80 words stand in a run that is not.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.retrievers.corpus import I64, U32, U64
-from pipeline.stages.mining.keys import among, maybe_among, mix
+from pipeline.stages.mining.keys import Mask, among, maybe_among, mix
 
 LEAST_COVERED = 8
 _RUN = 3
-_SHIFTS = 8
-"""Shifts so near that a word more or less between two agreeing stretches makes the difference."""
+_BANDS = (8, 32, 128, 512)
+"""Widths in shifts. What lies within half of one lies in a band of it, since there are two sorts, and neighbours share one."""
+_TOGETHER = 8
+"""Runs that agree in one of the narrowest bands, for them to count in wider ones: fewer do so by chance."""
 _ODD = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 
 Floats = npt.NDArray[np.float64]
@@ -54,21 +61,35 @@ def joined(several: Sequence[Words]) -> Words:
 
 def shares_text(ones: Words, others: Words, one: I64, other: I64) -> Floats:
     """How much of the stretch that they both cover text `one[k]` of `ones` has in common with text `other[k]` of `others`."""
-    which, shift = _agreeing(ones, others, one, other)
+    agreed = _agreeing(ones, others, one, other)
     best = np.zeros(len(one))
-    if len(which):
-        lengths = np.stack([ones.lengths[one], others.lengths[other]])
-        for phase in (0, _SHIFTS // 2):  # two sorts of boxes, so that neighbours share one in either
-            _at_best_shift(best, which, shift, (shift + phase) // _SHIFTS, lengths)
+    lengths = np.stack([ones.lengths[one], others.lengths[other]])
+    for width in _BANDS:
+        together = [_in_bands(best, agreed, (agreed.shift + phase) // width, lengths) for phase in (0, width // 2)]
+        if width == _BANDS[0]:
+            agreed = agreed.some(np.maximum(*together) >= _TOGETHER)
     return best
 
 
-def _agreeing(ones: Words, others: Words, one: I64, other: I64) -> tuple[I64, I64]:
-    """Which two texts agree in a run, and by how many words it stands later in the first; once for every agreement."""
+class _Agreed(NamedTuple):
+    """Which two texts agree in a run, its place in the second, and by how many words it stands later in the first.
+
+    In order of texts and places, once for every agreement.
+    """
+
+    which: I64
+    place: I64
+    shift: I64
+
+    def some(self, wanted: Mask | I64) -> "_Agreed":
+        return _Agreed(self.which[wanted], self.place[wanted], self.shift[wanted])
+
+
+def _agreeing(ones: Words, others: Words, one: I64, other: I64) -> _Agreed:
     runs, texts, places = ones.runs()
     theirs, their_texts, their_places = others.runs()
     if not len(runs):
-        return np.empty(0, np.int64), np.empty(0, np.int64)
+        return _Agreed(*np.empty((3, 0), np.int64))
     keys = mix(runs + texts.astype(np.uint64) * _ODD[3])
     order = np.argsort(keys, kind="stable")
     keys, places = keys[order], places[order]
@@ -81,18 +102,34 @@ def _agreeing(ones: Words, others: Words, one: I64, other: I64) -> tuple[I64, I6
     wanted, which, at = wanted[some], which[some], at[some]
     first = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     agree = keys[first] == wanted
-    return which[agree], (places[first] - their_places[at])[agree]
+    which, place = which[agree], their_places[at[agree]]
+    return _Agreed(which, place, places[first[agree]] - place)
 
 
-def _at_best_shift(best: Floats, which: I64, shift: I64, box: I64, lengths: I64) -> None:
-    """Raise `best` to the share of the stretch that both texts, of these lengths, cover at the shifts of one box."""
-    both, inverse, agreed = np.unique(np.stack([which, box]), axis=1, return_inverse=True, return_counts=True)
-    pair = both[0]
+def _in_bands(best: Floats, agreed: _Agreed, band: I64, lengths: I64) -> I64:
+    """Raise `best` to the share of the stretch that both texts, of these lengths, cover at the mean shift of one band.
+
+    Gives of each run how many agree in its band.
+    """
+    if not len(band):
+        return band
+    keys = (agreed.which << 32) + band
+    order = np.argsort(keys, kind="stable")
+    keys, (which, place, shift) = keys[order], agreed.some(order)
+    starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+    counts = np.diff([*starts, len(keys)])
+    words = np.full(len(keys), _RUN)
+    np.minimum(_RUN, np.diff(place), out=words[:-1])  # those of a run before the next begins
+    words[starts[1:] - 1] = _RUN
+    shifted = np.add.reduceat(shift, starts) / counts
+    pair = which[starts]
     ones, others = lengths[:, pair]
-    shifted = np.bincount(inverse.reshape(-1), weights=shift) / agreed
     covered = np.minimum(ones, others + shifted) - np.maximum(0, shifted)
-    share = np.minimum(agreed / np.maximum(covered - _RUN + 1, 1), 1.0)
+    share = np.minimum(np.add.reduceat(words, starts) / np.maximum(covered, 1), 1.0)
     np.maximum.at(best, pair, np.where(covered >= LEAST_COVERED, share, 0.0))
+    together = np.empty_like(band)
+    together[order] = np.repeat(counts, counts)
+    return together
 
 
 def held(asked: Words, texts: Words, of: I64) -> Floats:

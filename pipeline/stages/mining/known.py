@@ -8,6 +8,7 @@ several pairs have are kept.
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +16,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.retrievers.analysis import text_key
-from pipeline.retrievers.corpus import I64, U64, code
+from pipeline.retrievers.corpus import I64, PASSAGE, TEXT, U64, code
+from pipeline.stages.mining.keys import among
 
 KNOWN_FILE = "known.npy"
 _SENT = pa.schema([("query", pa.uint64()), ("answer", pa.uint64()), ("is_text", pa.bool_())])
 _COLUMNS = ["query", "positive", "positive_id", "seed_id", "clusters"]
 _ROWS_A_BUCKET = 2_000_000
+_AT_ONCE = 1_000_000  # passages
+NOWHERE = 2**64 - 1
+"""The row of what is not in the corpus."""
 
 
 def bucket_count(pairs: int) -> int:
@@ -62,10 +67,31 @@ def shared(bucket: pa.Table) -> pa.Table:
     return kept.select(["query", "answer"]).sort_by([("query", "ascending"), ("answer", "ascending")])
 
 
-def write_known(buckets: Iterable[pa.Table], folder: Path) -> None:
-    """Write the answers of all buckets, in order of the queries' codes."""
+def write_known(buckets: Iterable[pa.Table], corpus: U64, folder: Path) -> None:
+    """Write the answers of all buckets, in order of the queries' codes, and where each stands in a corpus of these codes."""
     columns = [np.stack([table["query"].to_numpy(), table["answer"].to_numpy()], axis=1) for table in buckets]
-    np.save(folder / KNOWN_FILE, np.concatenate([np.empty((0, 2), np.uint64), *columns]))
+    known = np.concatenate([np.empty((0, 2), np.uint64), *columns])
+    np.save(folder / KNOWN_FILE, np.column_stack([known, _rows_of(known[:, 1], corpus)]))
+
+
+def _rows_of(answers: U64, corpus: U64) -> U64:
+    """The first row of the corpus that has each of these codes for its id or its text, or NOWHERE."""
+    wanted, places = np.unique(answers, return_inverse=True)
+    found = np.full(len(wanted), NOWHERE, np.uint64)
+    for start in range(0, len(corpus) if len(wanted) else 0, _AT_ONCE):
+        for column in (PASSAGE, TEXT):
+            codes = np.asarray(corpus[start : start + _AT_ONCE, column])
+            at = np.flatnonzero(among(codes, wanted))
+            np.minimum.at(found, np.searchsorted(wanted, codes[at]), (at + start).astype(np.uint64))
+    return found[places]
+
+
+class Answers(NamedTuple):
+    """What is known to answer some queries, one query after the other: codes, rows of the corpus or NOWHERE, and which query."""
+
+    codes: U64
+    rows: U64
+    of: I64
 
 
 class Known:
@@ -74,10 +100,10 @@ class Known:
     def __init__(self, folder: Path) -> None:
         self._table: U64 = np.load(folder / KNOWN_FILE, mmap_mode="r")
 
-    def of(self, queries: U64) -> tuple[U64, I64]:
-        """The codes of what answers these queries, one query after the other, and the place of the query of each."""
+    def of(self, queries: U64) -> Answers:
+        """The answers to these queries."""
         first, last = (np.searchsorted(self._table[:, 0], queries, side) for side in ("left", "right"))
         counts = last - first
-        places = np.repeat(np.arange(len(queries)), counts)
         inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        return self._table[np.repeat(first, counts) + inside, 1], places
+        found = self._table[np.repeat(first, counts) + inside]
+        return Answers(found[:, 1], found[:, 2], np.repeat(np.arange(len(queries)), counts))

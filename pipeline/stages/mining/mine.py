@@ -12,7 +12,7 @@ from pipeline.rows import Binned, Example, Made, Reject, SearchedPair
 from pipeline.stages.guards.base import Candidate, Judge, Verdict
 from pipeline.stages.mining.copies import Floats, Words, held, joined, shares_text
 from pipeline.stages.mining.keys import Mask
-from pipeline.stages.mining.known import Known, query_code
+from pipeline.stages.mining.known import NOWHERE, Known, query_code
 from pipeline.stages.mining.pool import Pool, tallied
 from pipeline.stages.search import BY_WORDS, fields_of, searched_text
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pipeline.stages.negatives import HardNegatives
 
 SHARES_TEXT = "shares_text"
+MOST_KNOWN = 20
+"""Known answers, beside those among its hits, that a pair's candidates are held against for copies."""
 
 
 class Guarded(NamedTuple):
@@ -42,10 +44,12 @@ class Mine:
     ) -> None:
         self.stage, self.pairs, self.corpus, self.guards = stage, pairs, corpus, guards
         queries = np.array([query_code(pair.query, pair.clusters) for pair in pairs], np.uint64)
-        self.answers, self.answered = known.of(queries)
+        # Each query once: a thousand pairs of one query have a thousand answers each, and all the same.
+        asked, self.asks = np.unique(queries, return_inverse=True)
+        self.known = known.of(asked)
         self.written = self._written()
         self.pool = Pool(pairs, corpus, stage.window)
-        own = self.pool.bar_positives() | self.pool.bar_known(self.answers, self.answered)
+        own = self.pool.bar_positives() | self.pool.bar_known(self.known.codes, self.known.of, self.asks)
         self.pool.bar_others(self.written, same_document=stage.same_document)
         self.references = self._references(own)
         self.chosen: list[list[int]] = [[] for _ in pairs]
@@ -61,18 +65,23 @@ class Mine:
 
     def _written(self) -> list[list[str]]:
         """The written negatives that may serve: none says what the query, an answer to it or another of them says."""
+        if not any(pair.written_negatives for pair in self.pairs):
+            return [[] for _ in self.pairs]
         answers: dict[int, set[int]] = {}
-        for answer, number in zip(self.answers.tolist(), self.answered.tolist(), strict=True):
+        for answer, number in zip(self.known.codes.tolist(), self.known.of.tolist(), strict=True):
             answers.setdefault(number, set()).add(answer)
-        return [self._written_of(pair, answers.get(number, set())) for number, pair in enumerate(self.pairs)]
+        return [
+            self._written_of(pair, answers.get(asks, set()))
+            for pair, asks in zip(self.pairs, self.asks.tolist(), strict=True)
+        ]
 
     def _written_of(self, pair: SearchedPair, answers: set[int]) -> list[str]:
         if not pair.written_negatives:
             return []
-        barred = {code(text_key(pair.query)), code(text_key(pair.positive)), *answers}
+        barred = {code(text_key(pair.query)), code(text_key(pair.positive))}
         may_serve: list[str] = []
         for text in pair.written_negatives:
-            if (key := code(text_key(text))) not in barred:
+            if (key := code(text_key(text))) not in barred and key not in answers:
                 barred.add(key)
                 may_serve.append(text)
         return may_serve[: self.stage.take if self.stage.written is None else min(self.stage.written, self.stage.take)]
@@ -146,9 +155,22 @@ class Mine:
         words = Words(taken.flatten().to_numpy(), taken.offsets.to_numpy().astype(np.int64))
         texts = np.array([code(text_key(pair.positive)) for pair in self.pairs], np.uint64)
         others = np.flatnonzero(own & (self.pool.codes[:, TEXT] != texts[self.pool.of]))
-        others = others[np.isin(self.pool.of[others], numbers)]
-        found = Words(*self.corpus.words(self.pool.rows[others]))
-        return joined([words, found]), np.concatenate([np.array(numbers, np.int64), self.pool.of[others]])
+        rows, of = self._known_rows()
+        rows, of = np.concatenate([self.pool.rows[others], rows]), np.concatenate([self.pool.of[others], of])
+        among_these = np.isin(of, numbers)
+        found = Words(*self.corpus.words(rows[among_these]))
+        return joined([words, found]), np.concatenate([np.array(numbers, np.int64), of[among_these]])
+
+    def _known_rows(self) -> tuple[I64, I64]:
+        """Rows of the corpus that are known to answer each pair's query, MOST_KNOWN of them at most, and the pair of each."""
+        there = np.flatnonzero(self.known.rows != NOWHERE)
+        of = self.known.of[there]
+        there = there[np.arange(len(there)) - np.searchsorted(of, of, "left") < MOST_KNOWN]
+        first, last = (np.searchsorted(self.known.of[there], self.asks, side) for side in ("left", "right"))
+        counts = last - first
+        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        rows = self.known.rows[there[np.repeat(first, counts) + inside]]
+        return rows.astype(np.int64), np.repeat(np.arange(len(self.pairs)), counts)
 
     def _shared(self, places: I64) -> Floats:
         """How much text each of these hits shares with the positive of its pair, or with another answer to its query."""
@@ -175,15 +197,20 @@ class Mine:
             its = self.chosen[number]
             written = self.written[number]
             if len(its) + len(written) < self.stage.take:
-                why = self.pool.reasons_of(number)
-                found = f"{len(its) + len(written)} of {self.stage.take}"
-                yield Reject(pair.pair_id, "too_few_negatives", f"{found}; left out: {why}" if why else found)
+                yield self._too_few(number, len(its) + len(written))
                 continue
             example = self._example(pair, its, texts, ids, overlaps, written)
             cells.update(_cells(example))
             yield example
         for (axes, one, other), count in sorted(cells.items()):
             yield Binned(axes, one, other, count)
+
+    def _too_few(self, number: int, found: int) -> Reject:
+        pair = self.pairs[number]
+        why = f"left out: {reasons}" if (reasons := self.pool.reasons_of(number)) else "no more hits"
+        if not pair.hit_rows:
+            why = f"nothing was found among passages in {pair.positive_language}"
+        return Reject(pair.pair_id, "too_few_negatives", f"{found} of {self.stage.take}; {why}")
 
     def _example(  # noqa: PLR0913 - what was gathered for all pairs at once
         self,

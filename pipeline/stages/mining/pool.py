@@ -15,24 +15,26 @@ from pipeline.rows import SearchedPair, Tally
 from pipeline.stages.mining.keys import Mask, among, mix, repeats
 
 POSITIVE, QUERY, KNOWN, DOCUMENT_OF = "is_positive", "is_query", "known_positive", "same_document"
-WRITTEN, REPEATED = "is_written_negative", "repeated"
+WRITTEN, REPEATED, BEYOND = "is_written_negative", "repeated", "beyond_window"
 
 
 class Pool:
     """All hits of some pairs, one pair after the other, each best first."""
 
     def __init__(self, pairs: Sequence[SearchedPair], corpus: Corpus, window: int | None) -> None:
-        shown = [pair.hit_rows[:window] for pair in pairs]
+        shown = [pair.hit_rows for pair in pairs]
         counts = np.array([len(rows) for rows in shown], np.int64)
         self.pairs = pairs
         self.of: I64 = np.repeat(np.arange(len(pairs)), counts)
         self.starts: I64 = np.cumsum(counts) - counts
         self.rows: I64 = np.array([row for rows in shown for row in rows], np.int64)
-        self.scores = np.array([score for pair in pairs for score in pair.hit_scores[:window]], np.float64)
-        self.sources = [source for pair in pairs for source in (pair.hit_sources or [""] * len(pair.hit_rows))[:window]]
+        self.scores = np.array([score for pair in pairs for score in pair.hit_scores], np.float64)
+        self.sources = [source for pair in pairs for source in pair.hit_sources or [""] * len(pair.hit_rows)]
         self.codes: U64 = corpus.codes[self.rows]
-        self.reasons = ["may serve"]
-        self.why = np.zeros(len(self.rows), np.int8)
+        self.reasons = ["may serve", BEYOND]
+        # Those beyond the window serve no pair, but what is like an answer there is no negative here.
+        beyond = np.arange(len(self.of)) - self.starts[self.of] >= (len(self.of) if window is None else window)
+        self.why = beyond.astype(np.int8)
         """Of each hit the place in `reasons`."""
         self.tallies: list[Tally] = []
 
@@ -40,7 +42,9 @@ class Pool:
         """Leave these out, for this reason; `saw` is how many were looked at, if not all that are left."""
         fresh = barred & (self.why == 0)
         saw = int((self.why == 0).sum()) if saw is None else saw
-        self.tallies.append(Tally(reason, saw, int(fresh.sum()), int(barred.sum())))
+        self.tallies.append(
+            Tally(reason, saw, int(fresh.sum()), int((barred & (self.why != self.reasons.index(BEYOND))).sum()))
+        )
         if reason not in self.reasons:
             self.reasons.append(reason)
         self.why[fresh] = self.reasons.index(reason)
@@ -54,7 +58,11 @@ class Pool:
     def reasons_of(self, number: int) -> str:
         """Why the hits of a pair were left out, for a person to read."""
         counts = Counter(self.why[self.of == number].tolist())
-        return ", ".join(f"{self.reasons[why]} {count}" for why, count in counts.most_common() if why)
+        return ", ".join(
+            f"{self.reasons[why]} {count}"
+            for why, count in counts.most_common()
+            if self.reasons[why] not in self.reasons[:2]
+        )
 
     def bar_positives(self) -> Mask:
         """Bar what is the positive, by id or text, and what is near it by a mark; gives those barred."""
@@ -65,10 +73,11 @@ class Pool:
         self.bar(POSITIVE, its)
         return its
 
-    def bar_known(self, answers: U64, of: I64) -> Mask:
-        """Bar what answers their queries by these codes, each of the pair in `of`; gives those barred."""
+    def bar_known(self, answers: U64, of: I64, asks: I64) -> Mask:
+        """Bar what answers their queries by these codes, each of the query in `of`, which `asks` has of each pair; gives those barred."""
         wanted = _keys(answers, of)
-        its = among(_keys(self.codes[:, TEXT], self.of), wanted) | among(_keys(self.codes[:, PASSAGE], self.of), wanted)
+        asked = asks[self.of]
+        its = among(_keys(self.codes[:, TEXT], asked), wanted) | among(_keys(self.codes[:, PASSAGE], asked), wanted)
         its = self._with_copies(its)
         self.bar(KNOWN, its)
         return its
