@@ -11,7 +11,7 @@ from pipeline.retrievers.base import Retriever
 from pipeline.retrievers.corpus import Corpus
 from pipeline.retrievers.rank_bm25 import RankBM25
 from pipeline.rows import Document, Passage
-from pipeline.stages.index import Index, index_name
+from pipeline.stages.index import Index
 from pipeline.store import Dataset
 
 TEXTS = [f"the {word} and the {other} of {n}" for n in range(40) for word, other in (("cat", "dog"), ("sea", "ship"))]
@@ -74,20 +74,15 @@ def test_searches_of_one_corpus_by_one_retriever_share_an_index_that_no_config_n
         "corpus": {"kind": "read_jsonl", "path": "corpus.jsonl"},
         "hits": {"kind": "search", "pairs": "pairs", "corpus": "corpus"},
         "more": {"kind": "search", "pairs": "pairs", "corpus": "corpus", "k": 7},
-        "other": {
-            "kind": "search",
-            "pairs": "pairs",
-            "corpus": "corpus",
-            "retriever": {"kind": "tantivy", "common": 1},
-        },
+        "rare": {"kind": "search", "pairs": "pairs", "corpus": "corpus", "retriever": {"kind": "tantivy", "common": 1}},
+        "other": {"kind": "search", "pairs": "pairs", "corpus": "corpus", "retriever": {"kind": "rank_bm25", "b": 0.4}},
     }
     recipe = config.from_mapping({"recipe": {"name": "r", "steps": steps}}).recipe
     made = plan.plan(recipe, lambda name: prompts.load(name, []), Path, lambda path: path.name)
     names = [step.name for step in made]
     assert names[:4] == ["pairs", "corpus", "corpus.tantivy", "hits"]
-    assert [name for name in names if name.startswith("corpus.")] == [
-        "corpus.tantivy",
-        index_name(("corpus",), Tantivy(common=1)),
-    ]
+    assert [name for name in names if name.startswith("corpus.")] == ["corpus.tantivy", "corpus.rank_bm25"]
     by_name = {step.name: step for step in made}
-    assert by_name["hits"].inputs["index"] == by_name["more"].inputs["index"] != by_name["other"].inputs["index"]
+    shared = [by_name[name].inputs["index"] for name in ("hits", "more", "rare")]
+    assert shared == [(by_name["corpus.tantivy"],)] * 3
+    assert by_name["rare"].fingerprint != by_name["hits"].fingerprint

@@ -176,7 +176,8 @@ def test_guards_are_asked_in_turn_until_there_are_enough_and_what_they_refuse_is
     assert isinstance(made[0], Example)
     assert made[0].negative_ids == ["p2", "p3"]
     tallies = {row.check: (row.saw, row.rejected) for row in made if isinstance(row, Tally)}
-    assert tallies["too_close"] == (2, 2)
+    assert tallies["lexical"] == (4, 2)
+    assert tallies["lexical 2"] == (2, 0)
     assert [row for row in made if isinstance(row, Binned)] == [
         Binned("lexical by overlap", 6, 0, 1),
         Binned("lexical by overlap", 8, 0, 1),
@@ -293,7 +294,8 @@ def test_a_guard_is_asked_only_about_what_is_no_copy_and_no_guard_before_refused
     made = list(stage.open(hits_in(tmp_path, corpus, [pair], stage))([pair]))
     tallies = {row.check: (row.saw, row.rejected, row.alone) for row in made if isinstance(row, Tally)}
     assert tallies["shares_text"][1] == 1
-    assert tallies["too_close"] == (1, 1, 1)
+    assert tallies["lexical"] == (2, 1, 1)
+    assert tallies["lexical 2"] == (1, 0, 0)
 
 
 def test_negatives_are_counted_by_tenths_in_words_and_in_meaning_with_all_above_the_positive_together(
@@ -313,3 +315,27 @@ def test_negatives_are_counted_by_tenths_in_words_and_in_meaning_with_all_above_
     above = replace(pair, positive="neither", hit_scores=[1.5, 1.05])
     cells = [(row.one, row.other) for row in bare.open(plain)([above]) if isinstance(row, Binned)]
     assert cells == [(9, 0), (10, 0)]
+
+
+def test_what_is_counted_does_not_depend_on_what_is_mined_together(tmp_path: Path) -> None:
+    corpus = passages(*(f"text {n}" for n in range(8)))
+    pairs = [searched(corpus, pair_id=str(n), query=f"query {n}", own_score=3.0 + n) for n in range(6)]
+    stage = HardNegatives(hits="hits", take=2, guards=(Lexical(most=0.9), Lexical(least=0.1)))
+    batch = stage.open(hits_in(tmp_path, corpus, pairs, stage))
+
+    def counted(*batches: Sequence[SearchedPair]) -> dict[str, list[int]]:
+        rows = [row for some in batches for row in batch(some) if isinstance(row, Tally)]
+        names = dict.fromkeys(row.check for row in rows)
+        its = {name: [row for row in rows if row.check == name] for name in names}
+        return {name: [sum(row.saw for row in its[name]), sum(row.rejected for row in its[name])] for name in names}
+
+    assert counted(pairs) == counted(*([pair] for pair in pairs))
+
+
+def test_a_marked_query_still_shares_the_answers_of_its_own_text(tmp_path: Path) -> None:
+    corpus = passages("their answer", "wrong")
+    pairs = [
+        searched(corpus, clusters={"query": "pair"}),
+        searched(corpus, pair_id="b", positive="their answer"),  # of a step that was not marked
+    ]
+    assert examples(tmp_path, corpus, pairs, HardNegatives(hits="hits", take=1))[0].negative_ids == ["p1"]

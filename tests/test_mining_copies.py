@@ -129,3 +129,9 @@ def test_sets_of_numbers_answer_as_sets_do(values: list[int], wanted: list[int])
 def test_a_repeat_is_what_stood_earlier(values: list[int]) -> None:
     found = repeats(np.array(values, np.uint64))
     assert found.tolist() == [value in values[:place] for place, value in enumerate(values)]
+
+
+def test_some_texts_are_theirs_in_the_order_asked_for() -> None:
+    words = Words(np.arange(9, dtype=np.uint32), np.array([0, 2, 2, 5, 9]))
+    some = words.some(np.array([3, 1, 0]))
+    assert (some.flat.tolist(), some.offsets.tolist()) == ([5, 6, 7, 8, 0, 1], [0, 4, 4, 6])

@@ -17,8 +17,9 @@ from pipeline.retrievers.base import Retriever
 from pipeline.retrievers.dense import Dense
 from pipeline.retrievers.tantivy import Tantivy
 from pipeline.rows import Pair, Passage, SearchedPair, from_table, to_table
-from pipeline.stages.base import Context
+from pipeline.stages.base import Context, StageError
 from pipeline.stages.search import Search, searched_text
+from pipeline.store import Dataset
 
 TEXTS = {
     "en": [
@@ -260,3 +261,15 @@ def test_neither_search_nor_negatives_import_ray() -> None:
         tree = ast.parse(Path(str(module.__file__)).read_text("utf-8"))
         named = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
         assert not {name for name in named if name.split(".")[0] == "ray"}
+
+
+def test_hits_of_several_corpora_cannot_be_followed_by_those_of_one(tmp_path: Path) -> None:
+    indexes = [
+        indexed(commit(tmp_path / f"corpus-{n}", Passage, CORPUS[n:]), Tantivy(), tmp_path / f"index-{n}")
+        for n in (0, 1)
+    ]
+    hits = [commit(tmp_path / f"hits-{n}", SearchedPair, [], above={"index": [f"index-{n}"]}) for n in (0, 1)]
+    pairs = Dataset(SearchedPair, tuple(one.artifacts[0] for one in hits))
+    context = Context({"pairs": pairs, "index": indexes[0]}, {}, {}, tmp_path / "built")
+    with pytest.raises(StageError, match="of another corpus"):
+        Search(pairs=("a", "b"), corpus=("corpus",), add=True).open(context)

@@ -62,6 +62,13 @@ class Retriever(BaseModel):
     crosses_languages: ClassVar[bool] = False
     """Whether it finds what says the same in another language, so that a query can always be searched by itself."""
 
+    searching: ClassVar[tuple[str, ...]] = ()
+    """Fields that say how an index is searched, and nothing of how it is built."""
+
+    def filed(self) -> "Retriever":
+        """What builds the same index: this one with its defaults for what says how to search."""
+        return self.model_validate(self.model_dump(exclude=set(self.searching)))
+
     def embedders(self) -> tuple[Embedder, ...]:
         """The embedders that it opens."""
         return ()

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -62,6 +62,7 @@ class Lucene(Retriever):
     for the language, with its stems and stop words.
     """
 
+    searching: ClassVar[tuple[str, ...]] = ("k1", "b")
     kind: Literal["lucene"] = "lucene"
     k1: NonNegativeFloat = 1.2
     b: Annotated[float, Field(ge=0, le=1)] = 0.75

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, PositiveFloat
@@ -23,6 +23,7 @@ from pipeline.retrievers.corpus import Corpus
 class RankBM25(Retriever):
     """Scores every passage of the language for every query."""
 
+    searching: ClassVar[tuple[str, ...]] = ("k1", "b")
     kind: Literal["rank_bm25"] = "rank_bm25"
     k1: PositiveFloat = 1.2
     b: Annotated[float, Field(ge=0, le=1)] = 0.75

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,7 @@ class Tantivy(Retriever):
     query with rarer words; 1 leaves none out.
     """
 
+    searching: ClassVar[tuple[str, ...]] = ("common",)
     kind: Literal["tantivy"] = "tantivy"
     common: Annotated[float, Field(gt=0, le=1)] = 0.1
 
@@ -136,6 +137,7 @@ class _Index:
         return query.boolean_query([(should, query.term_query(self.schema, "text", term, "freq")) for term in terms])
 
     def _best(self, query: Any, k: int) -> list[Any]:
+        k = min(k, self.searcher.num_docs)  # room is made for as many as are asked for
         limit = k if self.searcher.num_segments == 1 else k + 1
         found: list[Any] = self.searcher.search(query, limit, count=False).hits
         while limit > k and len(found) == limit and found[-1][0] == found[k - 1][0]:

@@ -14,6 +14,7 @@ from pipeline.digest import digest
 from pipeline.embedders.base import Embedder
 from pipeline.retrievers import AnyRetriever
 from pipeline.retrievers.analysis import ANALYSIS_VERSION
+from pipeline.retrievers.base import Retriever
 from pipeline.retrievers.corpus import join_tables, write_table
 from pipeline.rows import Document, Passage, Row
 from pipeline.stages.base import ComparingStage, Context, Inputs, Share, shares
@@ -61,8 +62,8 @@ def _distinct(table: pa.Table) -> Sequence[str]:
     return tags
 
 
-def index_name(corpus: Sequence[str], retriever: AnyRetriever) -> str:
+def index_name(corpus: Sequence[str], retriever: Retriever) -> str:
     """What the step is called that indexes these steps: `passages.tantivy`."""
-    plain = retriever.model_dump(mode="json", exclude_defaults=True)
-    tail = f"-{digest(plain)[:6]}" if plain else ""
-    return f"{'+'.join(corpus)}.{retriever.kind}{tail}"
+    fields = retriever.model_dump(mode="json")
+    chosen = retriever.model_dump(mode="json", exclude_defaults=True)
+    return f"{'+'.join(corpus)}.{fields['kind']}" + (f"-{digest(chosen)[:6]}" if chosen else "")

@@ -95,8 +95,9 @@ class HardNegatives(ComparingStage):
 
     def open(self, context: Context) -> Batch:
         corpus, known = Corpus.open(_corpus_folder(context.inputs["hits"])), Known(context.folder)
+        kinds = [guard.kind for guard in self.guards]
         guards = [
-            Guarded(guard.open(_guard_folder(context, number)), guard.semantic)
+            Guarded(_named(kinds, number), guard.open(_guard_folder(context, number)), guard.semantic)
             for number, guard in enumerate(self.guards)
         ]
 
@@ -105,6 +106,12 @@ class HardNegatives(ComparingStage):
             return Mine(self, pairs, corpus, known, guards).made()
 
         return mine
+
+
+def _named(kinds: Sequence[str], number: int) -> str:
+    """What the ledger calls a guard: its kind, and its number where there are several of it."""
+    before = kinds[:number].count(kinds[number])
+    return f"{kinds[number]} {before + 1}" if before else kinds[number]
 
 
 def _guard_folder(context: Context, number: int) -> Path:

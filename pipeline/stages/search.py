@@ -54,10 +54,11 @@ class Search(ActorStage):
     add: bool = False
 
     def inputs(self) -> dict[str, tuple[str, ...]]:
-        return {"pairs": self.pairs, "corpus": self.corpus, INDEX: (index_name(self.corpus, self.retriever),)}
+        return {"pairs": self.pairs, "corpus": self.corpus, INDEX: tuple(self.implied())}
 
     def implied(self) -> dict[str, Stage]:
-        return {index_name(self.corpus, self.retriever): Index(input=self.corpus, retriever=self.retriever)}
+        filed = self.retriever.filed()
+        return {index_name(self.corpus, filed): Index.model_validate({"input": self.corpus, "retriever": filed})}
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         if self.add and given["pairs"] is not SearchedPair:
@@ -71,7 +72,7 @@ class Search(ActorStage):
 
     def open(self, context: Context) -> Batch:
         folder = context.inputs[INDEX].artifacts[0].built
-        if self.add and (other := index_folder(context.inputs["pairs"])) and not _same_corpus(folder, other):
+        if self.add and not all(_same_corpus(folder, other) for other in _index_folders(context.inputs["pairs"])):
             raise StageError("add: the search before this one was of another corpus; name the same `corpus` in both")
         corpus = Corpus.open(folder)
         searcher = self.retriever.open(folder)
@@ -155,8 +156,12 @@ def fields_of(pair: Pair) -> dict[str, Any]:
 
 def index_folder(hits: Dataset) -> Path | None:
     """Where the index lies whose rows the hits name, whatever filtered them since; None where there is not one alone."""
-    folders = {artifact_index(artifact) for searched in hits.artifacts for artifact in searches(searched)}
+    folders = _index_folders(hits)
     return folders.pop() if len(folders) == 1 else None
+
+
+def _index_folders(hits: Dataset) -> set[Path]:
+    return {artifact_index(artifact) for searched in hits.artifacts for artifact in searches(searched)}
 
 
 def searches(artifact: Artifact) -> list[Artifact]:

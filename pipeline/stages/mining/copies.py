@@ -41,6 +41,13 @@ class Words:
     def lengths(self) -> I64:
         return np.diff(self.offsets)
 
+    def some(self, numbers: I64) -> "Words":
+        """Those texts alone, in this order."""
+        lengths = self.lengths[numbers]
+        ends = np.cumsum(lengths)
+        at = np.arange(lengths.sum()) + np.repeat(self.offsets[numbers] - (ends - lengths), lengths)
+        return Words(self.flat[at], np.concatenate([[0], ends]).astype(np.int64))
+
     def runs(self) -> tuple[U64, I64, I64]:
         """Digests of all runs of three words, the text of each, and the place in that text."""
         flat = self.flat.astype(np.uint64)

@@ -1,9 +1,9 @@
 """What is known to answer a query, of queries that occur more than once.
 
 A query is the same where its text is, but for case and punctuation, or where a step marked it as a near-duplicate of another
-(`near_dedup` with `keep: all`). A positive counts by its text, its id and the id of what it was made from. Every pair sends
-its query's code with these to the bucket of that code; what one bucket got is compared at a time, and only queries that
-several pairs have are kept.
+(`near_dedup` with `keep: all`); a marked one goes by both. A positive counts by its text, its id and the id of what it was made
+from. Every pair sends its query's code with these to the bucket of that code; what one bucket got is compared at a time, and
+only queries that several pairs have are kept.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,10 +32,10 @@ def bucket_count(pairs: int) -> int:
     return 1 + pairs // _ROWS_A_BUCKET
 
 
-def query_code(query: str, clusters: Mapping[str, str]) -> int:
-    """The code that a query shares with those that say the same."""
-    near = clusters.get("query")
-    return code(f"near {near}") if near else code(text_key(query))
+def query_codes(query: str, clusters: Mapping[str, str]) -> tuple[int, int]:
+    """The code that a query shares with those of its text, and that of its mark or else the same."""
+    its, near = code(text_key(query)), clusters.get("query")
+    return its, code(f"near {near}") if near else its
 
 
 def sent(paths: Sequence[Path], buckets: int) -> Iterator[tuple[int, pa.Table]]:
@@ -51,12 +51,18 @@ def sent(paths: Sequence[Path], buckets: int) -> Iterator[tuple[int, pa.Table]]:
 
 def _coded(pairs: pa.Table) -> pa.Table:
     columns = (pairs.column(name).to_pylist() for name in ("query", "clusters"))
-    queries = [query_code(query, dict(clusters or ())) for query, clusters in zip(*columns, strict=True)]
-    answers = [[code(text_key(text)) for text in pairs.column("positive").to_pylist()]]
-    answers += [[code(one) for one in pairs.column(name).to_pylist()] for name in ("positive_id", "seed_id")]
-    kinds = [[number == 0] * len(queries) for number in range(len(answers))]
-    flat = (np.tile(np.array(queries, np.uint64), 3), np.array(sum(answers, []), np.uint64), sum(kinds, []))  # noqa: RUF017
-    return pa.table(list(flat), schema=_SENT)
+    queries = [query_codes(query, dict(clusters or ())) for query, clusters in zip(*columns, strict=True)]
+    both = np.array(queries, np.uint64).reshape(-1, 2)
+    texts = [code(text_key(text)) for text in pairs.column("positive").to_pylist()]
+    ids = [[code(one) for one in pairs.column(name).to_pylist()] for name in ("positive_id", "seed_id")]
+    answers = np.array([texts, *ids], np.uint64)
+    marked = both[:, 1] != both[:, 0]
+    asked, answers = (
+        np.concatenate([both[:, 0], both[marked, 1]]),
+        np.concatenate([answers, answers[:, marked]], axis=1),
+    )
+    is_text = np.repeat([True, False, False], len(asked))
+    return pa.table([np.tile(asked, 3), answers.reshape(-1), is_text], schema=_SENT)
 
 
 def shared(bucket: pa.Table) -> pa.Table:

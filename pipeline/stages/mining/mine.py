@@ -8,11 +8,11 @@ import numpy as np
 
 from pipeline.retrievers.analysis import text_key, tokens
 from pipeline.retrievers.corpus import I64, TEXT, Corpus, code, word_codes
-from pipeline.rows import Binned, Example, Made, Reject, SearchedPair
+from pipeline.rows import Binned, Example, Made, Reject, SearchedPair, Tally
 from pipeline.stages.guards.base import Candidate, Judge, Verdict
 from pipeline.stages.mining.copies import Floats, Words, held, joined, shares_text
 from pipeline.stages.mining.keys import Mask
-from pipeline.stages.mining.known import NOWHERE, Known, query_code
+from pipeline.stages.mining.known import NOWHERE, Known, query_codes
 from pipeline.stages.mining.pool import Pool, tallied
 from pipeline.stages.search import BY_WORDS, fields_of, searched_text
 
@@ -25,8 +25,9 @@ MOST_KNOWN = 20
 
 
 class Guarded(NamedTuple):
-    """A guard of a step, ready to judge, and whether what it measures is how near a negative is in meaning."""
+    """A guard of a step, ready to judge; what the ledger calls it, and whether it measures how near a negative is in meaning."""
 
+    name: str
     judge: Judge
     is_semantic: bool
 
@@ -43,9 +44,10 @@ class Mine:
         guards: Sequence[Guarded],
     ) -> None:
         self.stage, self.pairs, self.corpus, self.guards = stage, pairs, corpus, guards
-        queries = np.array([query_code(pair.query, pair.clusters) for pair in pairs], np.uint64)
+        queries = np.array([query_codes(pair.query, pair.clusters) for pair in pairs], np.uint64).reshape(-1, 2)
         # Each query once: a thousand pairs of one query have a thousand answers each, and all the same.
-        asked, self.asks = np.unique(queries, return_inverse=True)
+        asked, asks = np.unique(queries, return_inverse=True)
+        self.asks: I64 = asks.reshape(-1, 2)
         self.known = known.of(asked)
         self.written = self._written()
         self.pool = Pool(pairs, corpus, stage.window)
@@ -61,7 +63,8 @@ class Mine:
             order = self.pool.shuffled(order, self.stage.seed)
         self._choose(order)
         yield from self._examples()
-        yield from tallied(self.pool.tallies)
+        never = [Tally(check, 0, 0, 0) for check in (SHARES_TEXT, *(guard.name for guard in self.guards))]
+        yield from tallied([*self.pool.tallies, *never])
 
     def _written(self) -> list[list[str]]:
         """The written negatives that may serve: none says what the query, an answer to it or another of them says."""
@@ -71,17 +74,17 @@ class Mine:
         for answer, number in zip(self.known.codes.tolist(), self.known.of.tolist(), strict=True):
             answers.setdefault(number, set()).add(answer)
         return [
-            self._written_of(pair, answers.get(asks, set()))
+            self._written_of(pair, *(answers.get(one, set()) for one in asks))
             for pair, asks in zip(self.pairs, self.asks.tolist(), strict=True)
         ]
 
-    def _written_of(self, pair: SearchedPair, answers: set[int]) -> list[str]:
+    def _written_of(self, pair: SearchedPair, *answers: set[int]) -> list[str]:
         if not pair.written_negatives:
             return []
         barred = {code(text_key(pair.query)), code(text_key(pair.positive))}
         may_serve: list[str] = []
         for text in pair.written_negatives:
-            if (key := code(text_key(text))) not in barred and key not in answers:
+            if (key := code(text_key(text))) not in barred and not any(key in its for its in answers):
                 barred.add(key)
                 may_serve.append(text)
         return may_serve[: self.stage.take if self.stage.written is None else min(self.stage.written, self.stage.take)]
@@ -103,7 +106,7 @@ class Mine:
         need = need.copy()
         while len(places := queue.next(need)):
             for reason, refused in self._refused(places):
-                self.pool.bar_places(reason, refused, len(places))
+                self.pool.leave_out(reason, refused)
             places = places[self.pool.why[places] == 0]
             for place in places.tolist():
                 self.chosen[self.pool.of[place]].append(place)
@@ -112,15 +115,20 @@ class Mine:
 
     def _refused(self, places: I64) -> Iterator[tuple[str, I64]]:
         """Those of some hits that share their text with the positive, and those that a guard refuses, by reason."""
-        shared = self._shared(places)
-        copies = shared > self.stage.max_shared
+        copies = self._shared(places) > self.stage.max_shared
         yield SHARES_TEXT, places[copies]
-        left = places[~copies]
+        left = self._left(SHARES_TEXT, places, ~copies)
         for guard in self.guards:
             verdicts = self._verdicts(guard, left)
             for reason in dict.fromkeys(one.reason for one in verdicts if one.reason):
                 yield reason, left[[one.reason == reason for one in verdicts]]
-            left = left[[one.reason is None for one in verdicts]]
+            left = self._left(guard.name, left, np.array([one.reason is None for one in verdicts], bool))
+
+    def _left(self, check: str, places: I64, passed: Mask) -> I64:
+        """Those of the hits that a check looked at which passed it; it is counted."""
+        refused = len(places) - int(passed.sum())
+        self.pool.tallies.append(Tally(check, len(places), refused, refused))
+        return places[passed]
 
     def _verdicts(self, guard: Guarded, places: I64) -> list[Verdict]:
         """What a guard says of the hits at these places."""
@@ -166,11 +174,13 @@ class Mine:
         there = np.flatnonzero(self.known.rows != NOWHERE)
         of = self.known.of[there]
         there = there[np.arange(len(there)) - np.searchsorted(of, of, "left") < MOST_KNOWN]
-        first, last = (np.searchsorted(self.known.of[there], self.asks, side) for side in ("left", "right"))
+        asks, pairs = self.asks.reshape(-1), np.repeat(np.arange(len(self.pairs)), 2)
+        first, last = (np.searchsorted(self.known.of[there], asks, side) for side in ("left", "right"))
         counts = last - first
         inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self.known.rows[there[np.repeat(first, counts) + inside]]
-        return rows.astype(np.int64), np.repeat(np.arange(len(self.pairs)), counts)
+        rows = self.known.rows[there[np.repeat(first, counts) + inside]].astype(np.int64)
+        distinct = np.unique(np.stack([np.repeat(pairs, counts), rows]), axis=1)
+        return distinct[1], distinct[0]
 
     def _shared(self, places: I64) -> Floats:
         """How much text each of these hits shares with the positive of its pair, or with another answer to its query."""
@@ -182,7 +192,8 @@ class Mine:
         if self.stage.max_shared < 1 and len(which):
             inside = np.arange(len(which)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
             theirs = Words(*self.corpus.words(self.pool.rows[places]))
-            found = shares_text(words, theirs, order[np.repeat(first, last - first) + inside], which)
+            asked, one = np.unique(order[np.repeat(first, last - first) + inside], return_inverse=True)
+            found = shares_text(words.some(asked), theirs, one, which)
             np.maximum.at(shares, which, found)
         return shares
 

@@ -38,22 +38,19 @@ class Pool:
         """Of each hit the place in `reasons`."""
         self.tallies: list[Tally] = []
 
-    def bar(self, reason: str, barred: Mask, saw: int | None = None) -> None:
-        """Leave these out, for this reason; `saw` is how many were looked at, if not all that are left."""
-        fresh = barred & (self.why == 0)
-        saw = int((self.why == 0).sum()) if saw is None else saw
-        self.tallies.append(
-            Tally(reason, saw, int(fresh.sum()), int((barred & (self.why != self.reasons.index(BEYOND))).sum()))
-        )
+    def bar(self, reason: str, barred: Mask) -> None:
+        """Leave these out, for this reason."""
+        within = self.why != self.reasons.index(BEYOND)
+        saw, before = int((self.why == 0).sum()), self.why
+        self.leave_out(reason, np.flatnonzero(barred))
+        self.tallies.append(Tally(reason, saw, int((self.why != before).sum()), int((barred & within).sum())))
+
+    def leave_out(self, reason: str, places: I64) -> None:
+        """Leave out the hits at these places, but for those that are left out already."""
         if reason not in self.reasons:
             self.reasons.append(reason)
-        self.why[fresh] = self.reasons.index(reason)
-
-    def bar_places(self, reason: str, places: I64, saw: int) -> None:
-        """Leave the hits at these places out, of so many that were looked at."""
-        barred = np.zeros(len(self.why), bool)
-        barred[places] = True
-        self.bar(reason, barred, saw)
+        self.why = self.why.copy()
+        self.why[places[self.why[places] == 0]] = self.reasons.index(reason)
 
     def reasons_of(self, number: int) -> str:
         """Why the hits of a pair were left out, for a person to read."""
@@ -74,10 +71,12 @@ class Pool:
         return its
 
     def bar_known(self, answers: U64, of: I64, asks: I64) -> Mask:
-        """Bar what answers their queries by these codes, each of the query in `of`, which `asks` has of each pair; gives those barred."""
+        """Bar what answers their queries by these codes, each of the query in `of`; `asks` has each pair's. Gives those barred."""
         wanted = _keys(answers, of)
-        asked = asks[self.of]
-        its = among(_keys(self.codes[:, TEXT], asked), wanted) | among(_keys(self.codes[:, PASSAGE], asked), wanted)
+        its = np.zeros(len(self.of), bool)
+        for asked in asks[self.of].T:
+            for column in (TEXT, PASSAGE):
+                its |= among(_keys(self.codes[:, column], asked), wanted)
         its = self._with_copies(its)
         self.bar(KNOWN, its)
         return its
