@@ -74,8 +74,11 @@ class Build:
             heed()
             ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
             plain = [step for step in ready if not step.engines]
-            made = plain[:1] or ready
-            if plain:
+            tables = [step for step in plain if isinstance(step.stage, TableStage)]
+            made = tables or plain[:1] or ready
+            if tables:
+                self._tables(tables, share)
+            elif plain:
                 self._make(plain[0], share)
             else:
                 self._generate(ready, share)
@@ -84,27 +87,32 @@ class Build:
     def _make(self, step: Step, share: float) -> None:
         began = time.monotonic()
         job = self._job(step)
-        if isinstance(step.stage, TableStage):
-            self.watcher.started(step.name, None)
-            total = self._table(step, job, share)
-        else:
-            self.watcher.started(step.name, job.over.count())
-            with workers_of(step.stage, share) as workers:
-                if isinstance(step.stage, ComparingStage) and not work.is_built(job):
-                    _compare(job, step.stage, workers)
-                if isinstance(step.stage, ActorStage):
-                    workers.result(work.build, job)
-                total = self._parts(step, job, work.run_part, workers) if _gives_rows(step) else _all_of(job)
+        self.watcher.started(step.name, job.over.count())
+        with workers_of(step.stage, share) as workers:
+            if isinstance(step.stage, ComparingStage) and not work.is_built(job):
+                _compare(job, step.stage, workers)
+            if isinstance(step.stage, ActorStage):
+                workers.result(work.build, job)
+            total = self._parts(step, job, work.run_part, workers) if _gives_rows(step) else _all_of(job)
         self._commit(step, total, began)
 
-    def _table(self, step: Step, job: Job, share: float) -> Stats:
-        running = Workers(share).call(work.run_table, job)
-        while not ray.wait([running], timeout=0.5)[0]:
+    def _tables(self, steps: Sequence[Step], share: float) -> None:
+        """Make steps that take one worker each, beside each other."""
+        began = time.monotonic()
+        jobs = {step.name: self._job(step) for step in steps}
+        workers = Workers(share)
+        running = {workers.call(work.run_table, jobs[step.name]): step for step in steps}
+        for step in steps:
+            self.watcher.started(step.name, None)
+        while running:
             heed()
-            made = len(job.artifact.part_numbers())
-            self.watcher.advanced(step.name, Stats(made * job.part_rows, made * job.part_rows))
-        stats: Stats = result(running)
-        return stats
+            done, _ = ray.wait(list(running), timeout=0.5)
+            for reference in done:
+                self._commit(running.pop(reference), result(reference), began)
+            for step in running.values():
+                job = jobs[step.name]
+                made = len(job.artifact.part_numbers()) * job.part_rows
+                self.watcher.advanced(step.name, Stats(made, made))
 
     def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], workers: Workers) -> Stats:
         """Make all parts, a bounded number at a time, and return their sum."""

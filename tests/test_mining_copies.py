@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.retrievers.corpus import word_codes
 from pipeline.stages.mining.copies import LEAST_COVERED, Words, held, joined, shares_text
 from pipeline.stages.mining.keys import among, repeats
 
@@ -18,8 +17,7 @@ OTHER = random.Random(1).sample([f"x{n}" for n in range(3000)], 200)
 
 
 def words(*texts: Sequence[str]) -> Words:
-    taken = word_codes(texts)
-    return Words(taken.flatten().to_numpy(), taken.offsets.to_numpy().astype(np.int64))
+    return Words.of(texts)
 
 
 def shared(one: Sequence[str], other: Sequence[str]) -> float:

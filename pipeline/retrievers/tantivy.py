@@ -33,6 +33,8 @@ _HEAP = 1_500_000_000  # of all indexes of a shard while they are filed: a segme
 _LEAST_HEAP = 15_000_000  # tantivy takes no less
 _FEW = 1000  # passages that hold a word are found in no time
 _THREADS = min(4, os.cpu_count() or 1)  # a search leaves the GIL to others
+_AT_ONCE = 32  # queries that a thread takes
+_QUERIES = 8192  # whose terms are remembered: what is searched for is scored too
 _STATISTICS = "statistics.json"
 
 
@@ -89,8 +91,9 @@ class TantivySearcher:
         self._threads = ThreadPoolExecutor(_THREADS)
 
     def search(self, queries: Sequence[str], languages: Sequence[str], k: int) -> list[Hits]:
-        indexes = [self._index(language) for language in languages]
-        return list(self._threads.map(_search, indexes, queries, repeat(k)))
+        asked = list(zip([self._index(language) for language in languages], queries, strict=True))
+        some = (asked[start : start + _AT_ONCE] for start in range(0, len(asked), _AT_ONCE))
+        return [hits for found in self._threads.map(_search, some, repeat(k)) for hits in found]
 
     def own(self, queries: Sequence[str], texts: Sequence[str], languages: Sequence[str]) -> list[float]:
         indexes = [self._index(language) for language in languages]
@@ -113,6 +116,7 @@ class _Index:
         words = json.loads((folder / _STATISTICS).read_text("utf-8"))["words"]
         self.bm25 = BM25(self.searcher.num_docs, words, 1.2, 0.75, rounded_length)
         self.too_common = max(_FEW, int(common * self.searcher.num_docs))
+        self._terms = lru_cache(maxsize=_QUERIES)(self._terms_of)
 
     def search(self, query: str, k: int) -> Hits:
         terms = self._terms(query)
@@ -120,13 +124,16 @@ class _Index:
             return Hits()
         found = self._best(self._any_of(terms), k)
         rows = self.searcher.fast_field_values("row", [address for _, address in found])
-        ordered = sorted((-score, row) for (score, _), row in zip(found, rows, strict=True))[:k]
-        return Hits([row for _, row in ordered], [-score for score, _ in ordered])
+        scores = [score for score, _ in found]
+        if self.searcher.num_segments > 1:
+            ordered = sorted((-score, row) for score, row in zip(scores, rows, strict=True))[:k]
+            rows, scores = [row for _, row in ordered], [-score for score, _ in ordered]
+        return Hits(rows, scores)
 
     def own(self, query: str, text: str) -> float:
         return self.bm25.score(self._terms(query), tokens(text, self.language))
 
-    def _terms(self, query: str) -> dict[str, int]:
+    def _terms_of(self, query: str) -> dict[str, int]:
         return query_terms(
             query, self.language, lambda term: int(self.searcher.doc_freq("text", term)), self.too_common
         )
@@ -157,8 +164,8 @@ def rounded_length(words: int) -> int:
     return 24 + ((words - 24) >> shift << shift)
 
 
-def _search(index: _Index | None, query: str, k: int) -> Hits:
-    return index.search(query, k) if index else Hits()
+def _search(asked: Sequence[tuple[_Index | None, str]], k: int) -> list[Hits]:
+    return [index.search(query, k) if index else Hits() for index, query in asked]
 
 
 def _index_folder(folder: Path, language: str) -> Path:

@@ -43,6 +43,7 @@ class HardNegatives(ComparingStage):
     may_lack: ClassVar[tuple[str, ...]] = ("known",)
     row_type: ClassVar[type[Row]] = Example
     over: ClassVar[str] = "hits"
+    share_rows: ClassVar[int] = 50_000
 
     kind: Literal["hard_negatives"] = "hard_negatives"
     hits: str

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.retrievers.corpus import I64, U32, U64
-from pipeline.stages.mining.keys import Mask, among, maybe_among, mix
+from pipeline.retrievers.corpus import I64, U32, U64, word_codes
+from pipeline.stages.mining.keys import Mask, among, maybe_among, mix, spans
 
 LEAST_COVERED = 8
 _RUN = 3
@@ -37,6 +37,12 @@ class Words:
         self.flat = flat
         self.offsets = offsets
 
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> "Words":
+        """Those of texts that are cut into words."""
+        coded = word_codes(texts)
+        return cls(coded.flatten().to_numpy(), coded.offsets.to_numpy().astype(np.int64))
+
     @property
     def lengths(self) -> I64:
         return np.diff(self.offsets)
@@ -44,9 +50,8 @@ class Words:
     def some(self, numbers: I64) -> "Words":
         """Those texts alone, in this order."""
         lengths = self.lengths[numbers]
-        ends = np.cumsum(lengths)
-        at = np.arange(lengths.sum()) + np.repeat(self.offsets[numbers] - (ends - lengths), lengths)
-        return Words(self.flat[at], np.concatenate([[0], ends]).astype(np.int64))
+        ends = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        return Words(self.flat[spans(self.offsets[numbers], lengths)], ends)
 
     def runs(self) -> tuple[U64, I64, I64]:
         """Digests of all runs of three words, the text of each, and the place in that text."""
@@ -103,7 +108,7 @@ def _agreeing(ones: Words, others: Words, one: I64, other: I64) -> _Agreed:
     starts = np.searchsorted(their_texts, other, "left")
     counts = np.searchsorted(their_texts, other, "right") - starts
     which = np.repeat(np.arange(len(one)), counts)
-    at = np.repeat(starts, counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = spans(starts, counts)
     wanted = mix(theirs[at] + one[which].astype(np.uint64) * _ODD[3])
     some = np.flatnonzero(maybe_among(wanted, keys))
     wanted, which, at = wanted[some], which[some], at[some]

@@ -45,6 +45,13 @@ def repeats(values: U64) -> Mask:
     return np.asarray(found, bool)
 
 
+def spans(first: I64, counts: I64) -> I64:
+    """The numbers from `first[k]` on, `counts[k]` of them, for one k after the other."""
+    inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    numbers: I64 = np.repeat(first, counts) + inside
+    return numbers
+
+
 def mix(values: U64) -> U64:
     """Digests spread evenly over all numbers of 64 bits (the finish of splitmix64)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

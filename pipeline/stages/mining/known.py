@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from pipeline.retrievers.analysis import text_key
 from pipeline.retrievers.corpus import I64, PASSAGE, TEXT, U64, code
-from pipeline.stages.mining.keys import among
+from pipeline.stages.mining.keys import among, spans
 
 KNOWN_FILE = "known.npy"
 _SENT = pa.schema([("query", pa.uint64()), ("answer", pa.uint64()), ("is_text", pa.bool_())])
@@ -110,6 +110,5 @@ class Known:
         """The answers to these queries."""
         first, last = (np.searchsorted(self._table[:, 0], queries, side) for side in ("left", "right"))
         counts = last - first
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        found = self._table[np.repeat(first, counts) + inside]
+        found = self._table[spans(first, counts)]
         return Answers(found[:, 1], found[:, 2], np.repeat(np.arange(len(queries)), counts))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.retrievers.analysis import text_key, tokens
-from pipeline.retrievers.corpus import I64, TEXT, Corpus, code, word_codes
+from pipeline.retrievers.corpus import I64, TEXT, Corpus, code
 from pipeline.rows import Binned, Example, Made, Reject, SearchedPair, Tally
 from pipeline.stages.guards.base import Candidate, Judge, Verdict
 from pipeline.stages.mining.copies import Floats, Words, held, joined, shares_text
-from pipeline.stages.mining.keys import Mask
+from pipeline.stages.mining.keys import Mask, spans
 from pipeline.stages.mining.known import NOWHERE, Known, query_codes
 from pipeline.stages.mining.pool import Pool, tallied
 from pipeline.stages.search import BY_WORDS, fields_of, searched_text
@@ -159,15 +159,13 @@ class Mine:
         """The words of what each pair's negatives must share no text with, and the pair of each text, in order of pairs."""
         numbers = [number for number, pair in enumerate(self.pairs) if pair.task == "retrieval"]
         positives = [tokens(self.pairs[number].positive, self.pairs[number].positive_language) for number in numbers]
-        taken = word_codes(positives)
-        words = Words(taken.flatten().to_numpy(), taken.offsets.to_numpy().astype(np.int64))
         texts = np.array([code(text_key(pair.positive)) for pair in self.pairs], np.uint64)
         others = np.flatnonzero(own & (self.pool.codes[:, TEXT] != texts[self.pool.of]))
         rows, of = self._known_rows()
         rows, of = np.concatenate([self.pool.rows[others], rows]), np.concatenate([self.pool.of[others], of])
         among_these = np.isin(of, numbers)
         found = Words(*self.corpus.words(rows[among_these]))
-        return joined([words, found]), np.concatenate([np.array(numbers, np.int64), of[among_these]])
+        return joined([Words.of(positives), found]), np.concatenate([np.array(numbers, np.int64), of[among_these]])
 
     def _known_rows(self) -> tuple[I64, I64]:
         """Rows of the corpus that are known to answer each pair's query, MOST_KNOWN of them at most, and the pair of each."""
@@ -176,10 +174,8 @@ class Mine:
         there = there[np.arange(len(there)) - np.searchsorted(of, of, "left") < MOST_KNOWN]
         asks, pairs = self.asks.reshape(-1), np.repeat(np.arange(len(self.pairs)), 2)
         first, last = (np.searchsorted(self.known.of[there], asks, side) for side in ("left", "right"))
-        counts = last - first
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        rows = self.known.rows[there[np.repeat(first, counts) + inside]].astype(np.int64)
-        distinct = np.unique(np.stack([np.repeat(pairs, counts), rows]), axis=1)
+        rows = self.known.rows[there[spans(first, last - first)]].astype(np.int64)
+        distinct = np.unique(np.stack([np.repeat(pairs, last - first), rows]), axis=1)
         return distinct[1], distinct[0]
 
     def _shared(self, places: I64) -> Floats:
@@ -190,9 +186,8 @@ class Mine:
         first, last = (np.searchsorted(of[order], self.pool.of[places], side) for side in ("left", "right"))
         which = np.repeat(np.arange(len(places)), last - first)
         if self.stage.max_shared < 1 and len(which):
-            inside = np.arange(len(which)) - np.repeat(np.cumsum(last - first) - (last - first), last - first)
             theirs = Words(*self.corpus.words(self.pool.rows[places]))
-            asked, one = np.unique(order[np.repeat(first, last - first) + inside], return_inverse=True)
+            asked, one = np.unique(order[spans(first, last - first)], return_inverse=True)
             found = shares_text(words.some(asked), theirs, one, which)
             np.maximum.at(shares, which, found)
         return shares
@@ -252,9 +247,8 @@ class Mine:
 
     def _overlaps(self, places: I64) -> Floats:
         """Of each hit, the share of the words of what was searched for that it holds."""
-        asked = word_codes([tokens(searched_text(pair), pair.positive_language) for pair in self.pairs])
-        words = Words(asked.flatten().to_numpy(), asked.offsets.to_numpy().astype(np.int64))
-        return held(words, Words(*self.corpus.words(self.pool.rows[places])), self.pool.of[places])
+        asked = Words.of([tokens(searched_text(pair), pair.positive_language) for pair in self.pairs])
+        return held(asked, Words(*self.corpus.words(self.pool.rows[places])), self.pool.of[places])
 
 
 class _Queue:
@@ -268,8 +262,7 @@ class _Queue:
     def next(self, need: I64) -> I64:
         """The next of each pair, as many as it needs."""
         counts = np.minimum(np.maximum(need, 0), self.ends - self.at)
-        inside = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        taken: I64 = self.places[np.repeat(self.at, counts) + inside]
+        taken: I64 = self.places[spans(self.at, counts)]
         self.at = self.at + counts
         return taken
 
