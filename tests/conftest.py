@@ -34,6 +34,21 @@ TEXTS = {
 }
 
 
+SUBJECTS = (
+    "lighthouse",
+    "volcano",
+    "honey",
+    "railway",
+    "glacier",
+    "spider",
+    "violin",
+    "harvest",
+    "telescope",
+    "bridge",
+)
+"""Words that have nothing to do with each other."""
+
+
 def document(number: int = 0, text: str = TEXTS["en"][0], language: str = "en", title: str | None = None) -> Document:
     return Document(f"d{number}", text, title, language)
 

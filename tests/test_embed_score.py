@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import SUBJECTS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,19 +18,6 @@ from pipeline.stages.base import ActorStage, Context
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.stages.search import fields_of
 from pipeline.store import Artifact, Dataset, Stats
-
-SUBJECTS = (
-    "lighthouse",
-    "volcano",
-    "honey",
-    "railway",
-    "glacier",
-    "spider",
-    "violin",
-    "harvest",
-    "telescope",
-    "bridge",
-)
 
 
 def pair(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import commit, pair
+from conftest import SUBJECTS, commit, pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -18,19 +18,6 @@ from pipeline.embedders.base import Embed, Embedder, Side, Vectors
 from pipeline.engines.base import EngineError, MissingExtra
 from pipeline.rows import Pair, Task
 from pipeline.stages.guards import Candidate, Guard, Margin, Reranker, Verdict
-
-SUBJECTS = (
-    "lighthouse",
-    "volcano",
-    "honey",
-    "railway",
-    "glacier",
-    "spider",
-    "violin",
-    "harvest",
-    "telescope",
-    "bridge",
-)
 
 
 def asked(number: int, **fields: Any) -> Pair:
