@@ -7,7 +7,8 @@ from typing import Any
 
 from pipeline.engines.base import Runtime
 from pipeline.estimate import HEAD, Estimate, cells, estimate, footer, total_cells
-from pipeline.plan import Step, most_rows, stage_kind, why_stale
+from pipeline.plan import Step, most_rows, why_stale
+from pipeline.stages.base import stage_kind
 from pipeline.tables import aligned
 
 

@@ -15,6 +15,7 @@ RANKS = [
     {"stages"},
     {"exporters"},
     {"config"},
+    {"refusals"},
     {"plan", "work", "contents", "lock"},
     {"asking", "sizes"},
     {"estimate"},

@@ -9,10 +9,10 @@ from conftest import ROOT, planned
 
 from pipeline.config import Config, load
 from pipeline.languages import expanded
-from pipeline.plan import Step, stage_kind
+from pipeline.plan import Step
 from pipeline.planned import planned as planned_line
 from pipeline.rows import TASKS
-from pipeline.stages.base import MappedStage
+from pipeline.stages.base import MappedStage, stage_kind
 from pipeline.stages.chunk import Chunk, Sentences
 from pipeline.stages.generate import Generate
 from pipeline.stages.read_hf import ReadHF

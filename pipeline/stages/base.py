@@ -105,6 +105,11 @@ class Stage(BaseModel):
         return self.row_type
 
 
+def stage_kind(stage: Stage) -> str:
+    """What a stage is called: its kind, or where a Python caller made it the name of its class."""
+    return str(getattr(stage, "kind", type(stage).__name__))
+
+
 class MappedStage(Stage):
     """A stage whose part k is made of part k of one input, the field `over`."""
 
