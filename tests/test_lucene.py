@@ -265,6 +265,7 @@ print({{"torch", "transformers", "pyserini", "ray"}} & set(sys.modules))
 def test_an_interrupt_is_still_pythons_while_java_runs() -> None:
     code = """
 import os, signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell may have it ignore
 from pipeline.retrievers.java import java
 java()
 try:

@@ -21,13 +21,15 @@ from pipeline.rows import (
     from_table,
     to_table,
 )
+from pipeline.stages.audit import Audited
 
-ROW_TYPES = (Document, Passage, Seed, Generation, Pair, SearchedPair, Example, Reject)
+ROW_TYPES = (Document, Passage, Seed, Generation, Pair, SearchedPair, Example, Audited, Reject)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FLOATS32 = st.floats(width=32, allow_nan=False)
 BY_ARROW: dict[pa.DataType, st.SearchStrategy[Any]] = {
     pa.string(): TEXT,
     pa.int64(): st.integers(-(2**63), 2**63 - 1),
+    pa.float32(): FLOATS32,
     pa.float64(): st.floats(allow_nan=False),
     pa.list_(pa.string()): st.lists(TEXT),
     pa.list_(pa.float32()): st.lists(FLOATS32),
