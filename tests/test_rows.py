@@ -21,9 +21,8 @@ from pipeline.rows import (
     from_table,
     to_table,
 )
-from pipeline.stages.audit import Audited
 
-ROW_TYPES = (Document, Passage, Seed, Generation, Pair, SearchedPair, Example, Audited, Reject)
+ROW_TYPES = (Document, Passage, Seed, Generation, Pair, SearchedPair, Example, Reject)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 FLOATS32 = st.floats(width=32, allow_nan=False)
 BY_ARROW: dict[pa.DataType, st.SearchStrategy[Any]] = {
