@@ -1,6 +1,7 @@
 """An interrupt ends a build with its own code, whatever a library made of it."""
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,14 @@ from typer.testing import CliRunner
 from pipeline import runner
 from pipeline.cli import app
 from pipeline.interrupts import heed, interrupted, interruptible
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    """No test after one of these is to heed its interrupt."""
+    yield
+    with interruptible():
+        assert not interrupted()
 
 
 def swallow() -> None:
