@@ -1,8 +1,9 @@
-"""The five shapes a stage can have. Their authors do not see Ray.
+"""The six shapes a stage can have. Their authors do not see Ray.
 
 `RowStage` maps a row to rows and rejects, and is pure; `JoinedStage` does so with the rows of two steps. `ActorStage` opens
-something heavy once a worker (an index, an embedder, a set of ids), which it may build once before from whole inputs.
-`TableStage` needs whole inputs, or none: it reads a corpus or writes a release. `Generate` (its own file) asks a model.
+something heavy once a worker (an index, an embedder, a set of ids), which it may build once before from whole inputs; a
+`ComparingStage` shares that build out. `TableStage` needs whole inputs, or none: it reads a corpus or writes a release.
+`Generate` (its own file) asks a model.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

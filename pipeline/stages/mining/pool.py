@@ -26,14 +26,15 @@ class Pool:
         counts = np.array([len(rows) for rows in shown], np.int64)
         self.pairs = pairs
         self.of: I64 = np.repeat(np.arange(len(pairs)), counts)
-        self.starts: I64 = np.cumsum(counts) - counts
         self.rows: I64 = np.array([row for rows in shown for row in rows], np.int64)
         self.scores = np.array([score for pair in pairs for score in pair.hit_scores], np.float64)
         self.sources = [source for pair in pairs for source in pair.hit_sources or [""] * len(pair.hit_rows)]
         self.codes: U64 = corpus.codes[self.rows]
         self.reasons = ["may serve", BEYOND]
         # Those beyond the window serve no pair, but what is like an answer there is no negative here.
-        beyond = np.arange(len(self.of)) - self.starts[self.of] >= (len(self.of) if window is None else window)
+        beyond = np.arange(len(self.of)) - (np.cumsum(counts) - counts)[self.of] >= (
+            len(self.of) if window is None else window
+        )
         self.why = beyond.astype(np.int8)
         """Of each hit the place in `reasons`."""
         self.tallies: list[Tally] = []
@@ -41,7 +42,7 @@ class Pool:
     def bar(self, reason: str, barred: Mask) -> None:
         """Leave these out, for this reason."""
         within = self.why != self.reasons.index(BEYOND)
-        saw, before = int((self.why == 0).sum()), self.why
+        saw, before = int((self.why == 0).sum()), self.why.copy()
         self.leave_out(reason, np.flatnonzero(barred))
         self.tallies.append(Tally(reason, saw, int((self.why != before).sum()), int((barred & within).sum())))
 
@@ -49,7 +50,6 @@ class Pool:
         """Leave out the hits at these places, but for those that are left out already."""
         if reason not in self.reasons:
             self.reasons.append(reason)
-        self.why = self.why.copy()
         self.why[places[self.why[places] == 0]] = self.reasons.index(reason)
 
     def reasons_of(self, number: int) -> str:
