@@ -2,12 +2,12 @@
 
 Exit codes: 0 done; 1 a fault of ours (with its trace in the log); 2 a config, prompt or argument that cannot be used; 3 a
 step rejected more than it may; 4 an engine did not start or failed; 5 the outputs cannot be read or written, or are in use;
-6 a step cannot go on with the data it has; 130 interrupted (run again to go on).
+6 a step cannot go on with the data it has; 7 the Hub refused or was not reached; 130 interrupted (run again to go on).
 """
 
 import json
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from pipeline import __version__
+from pipeline.cli_config import Changes, ConfigPath, build_folder, load
+from pipeline.cli_push import add_push
+from pipeline.cli_release import add_release, today
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -24,20 +27,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="pairmill",
     help="Documents become training data for text-embedding models.",
-    epilog="Exit codes: 0 done, 2 config, 3 too many rejects, 4 engine, 5 outputs, 6 data, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 config, 3 too many rejects, 4 engine, 5 outputs, 6 data, 7 hub, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-ConfigPath = Annotated[
-    str, typer.Argument(metavar="CONFIG", help="A config file, or a shipped one: configs/quickstart.yaml")
-]
-Changes = Annotated[
-    list[str],
-    typer.Option("--set", metavar="PATH=VALUE", help="Change a value of the config, e.g. steps.corpus.path=my.jsonl"),
-]
 
 
 def main() -> None:
@@ -65,8 +60,8 @@ def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typ
     with _mistakes():
         from pipeline.planned import planned, table
 
-        loaded, steps = _load(config, changes)
-        lines = [planned(step, _build_folder(loaded), loaded.engine_runtime) for step in steps]
+        loaded, steps = load(config, changes)
+        lines = [planned(step, build_folder(loaded), loaded.engine_runtime) for step in steps]
         if as_json:
             typer.echo(json.dumps([line.as_json() for line in lines], indent=1))
             return
@@ -83,8 +78,8 @@ def run(
 ) -> None:
     """Build the data set: what is committed is reused, the rest is made."""
     with _mistakes():
-        loaded, steps = _load(config, changes, remember=True)
-        folder = _build_folder(loaded)
+        loaded, steps = load(config, changes, remember=True)
+        folder = build_folder(loaded)
         _build(loaded, steps, folder, quiet=quiet, as_json=as_json)
 
 
@@ -100,8 +95,8 @@ def pilot(
         from pipeline.pilot import askings, pilot_of, told, uncalibrated
         from pipeline.yields import yields as yields_of
 
-        loaded, steps = _load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
-        folder = _build_folder(loaded)
+        loaded, steps = load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
+        folder = build_folder(loaded)
         _build(loaded, steps, folder, quiet=quiet, is_pilot=True)
         typer.echo()
         asked = list(askings(steps, folder, loaded.engine_runtime))
@@ -117,8 +112,8 @@ def yields(config: ConfigPath, changes: Changes = []) -> None:  # noqa: B006 - t
         from pipeline.yields import told_yields
         from pipeline.yields import yields as yields_of
 
-        loaded, steps = _load(config, changes)
-        folder = _build_folder(loaded)
+        loaded, steps = load(config, changes)
+        folder = build_folder(loaded)
         if missing := [step.name for step in steps if not step.artifact(folder).is_committed]:
             raise ConfigError(f"{folder}: {missing[0]} is not made yet; `pairmill run` the same config first")
         for line in told_yields(yields_of(steps, folder)):
@@ -160,6 +155,7 @@ def _build(  # noqa: PLR0913 - the options of two commands
 ) -> None:
     """Run the steps and show how it goes; a pilot has its own to show at the end, and its release is none."""
     from pipeline.progress import JsonLines, Progress
+    from pipeline.release.place import place_new
     from pipeline.terminal import chatter_to
 
     with chatter_to(folder) as (out, err, log):
@@ -169,7 +165,8 @@ def _build(  # noqa: PLR0913 - the options of two commands
         _run(config, steps, folder, watcher, err, log)
         if isinstance(watcher, Progress) and not (is_pilot and quiet):
             print(f"\n{watcher.table()}", file=out)
-            for release in [] if is_pilot else _releases(steps, folder):
+        for release in [] if is_pilot else place_new(config.recipe, steps, folder, today()):
+            if isinstance(watcher, Progress):
                 print(f"\nThe release is in {release}", file=out)
 
 
@@ -192,12 +189,6 @@ def _run(  # noqa: PLR0913 - what a run needs of the command line
             raise typer.Exit(1) from error
         print(f"\npairmill: {error}\n(all messages are in {log})", file=err)
         raise typer.Exit(code) from None
-
-
-def _releases(steps: "list[Step]", folder: Path) -> list[Path]:
-    from pipeline.exporters.export import Export
-
-    return [step.artifact(folder).built for step in steps if isinstance(step.stage, Export)]
 
 
 @app.command(epilog="Example: pairmill show quickstart clean --rejects -n 20")
@@ -238,39 +229,6 @@ def status(
             typer.echo(line)
 
 
-def _load(
-    given: str,
-    changes: list[str],
-    *,
-    remember: bool = False,
-    change: "Callable[[Config], Config]" = lambda whole: whole,
-) -> "tuple[Config, list[Step]]":
-    """The config, changed, and its plan; `remember` keeps the digests of the files that it read."""
-    from pipeline import config, contents, prompts, shipped
-    from pipeline.plan import plan as plan_steps
-
-    path = shipped.find_config(given)
-    loaded = change(config.load(path, changes))
-    folders = shipped.prompt_folders(path)
-    content = contents.Contents(_build_folder(loaded))
-    try:
-        steps = plan_steps(
-            loaded.recipe,
-            prompt=lambda name: prompts.load(name, folders),
-            file=lambda name: shipped.find_file(name, path),
-            content=content,
-        )
-    except OSError as cause:
-        raise config.ConfigError(f"{cause.filename}: cannot be read ({cause.strerror})") from cause
-    if remember:
-        content.save()
-    return loaded, steps
-
-
-def _build_folder(config: "Config") -> Path:
-    return (Path(config.runtime.root).expanduser() / config.recipe.name).resolve()
-
-
 EXIT_CODES = {
     "ConfigError": 2,
     "UnknownLanguageError": 2,
@@ -280,6 +238,7 @@ EXIT_CODES = {
     "MissingExtra": 4,
     "StoreError": 5,
     "StageError": 6,
+    "PushError": 7,
 }
 """By name, since the modules of some import what is slow to import."""
 
@@ -302,3 +261,7 @@ def _mistakes() -> Iterator[None]:
             raise
         typer.echo(f"pairmill: {error}", err=True)
         raise typer.Exit(code) from None
+
+
+add_release(app, _mistakes)
+add_push(app, _mistakes)

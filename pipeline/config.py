@@ -31,6 +31,7 @@ from pipeline.raw_config import ConfigError, nearest, read_raw
 from pipeline.retrievers.base import Retriever
 from pipeline.stages.audit import Audit
 from pipeline.stages.base import Stage
+from pipeline.stages.batches import Batches
 from pipeline.stages.candidates import Candidates
 from pipeline.stages.cap_negatives import CapNegatives
 from pipeline.stages.checks import Check
@@ -40,10 +41,12 @@ from pipeline.stages.dedup import Dedup
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.stages.filter import Filter
 from pipeline.stages.generate import Generate
+from pipeline.stages.given_negatives import GivenNegatives
 from pipeline.stages.guards import Guard
 from pipeline.stages.instruct import Instruct
 from pipeline.stages.judged_negatives import NegativePairs, Screen
 from pipeline.stages.mend import Mend
+from pipeline.stages.mix import Mix
 from pipeline.stages.near_dedup import NearDedup
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds, Positives
@@ -52,12 +55,15 @@ from pipeline.stages.parse.pairs import ParseLabel, ParseParaphrase, ParseQuery,
 from pipeline.stages.parse.revisions import ParseBackTranslation, ParseContrast, ParseCounterInstruction, ParseRewrite
 from pipeline.stages.parse.seeds import ParseChoices, ParseTopics
 from pipeline.stages.read import ReadBeir, ReadJsonl, ReadParquet
-from pipeline.stages.read_hf import ReadHF
+from pipeline.stages.read_hf import ReadHF, ReadPairsHF
 from pipeline.stages.read_pairs import ReadPairs
+from pipeline.stages.read_qrels import ReadQrels
+from pipeline.stages.read_tuples import ReadTuples
 from pipeline.stages.sample import Sample
 from pipeline.stages.search import Search
 from pipeline.stages.select import Select
 from pipeline.stages.siblings import Siblings
+from pipeline.stages.split import Split
 
 __all__ = ["AnyEngine", "AnyStage", "Config", "ConfigError", "Recipe", "Runtime", "from_mapping", "load"]
 
@@ -69,6 +75,9 @@ _Shipped = Annotated[
     | ReadHF
     | ReadBeir
     | ReadPairs
+    | ReadPairsHF
+    | ReadQrels
+    | ReadTuples
     | BlankSeeds
     | Chunk
     | Sentences
@@ -99,11 +108,15 @@ _Shipped = Annotated[
     | Select
     | Positives
     | Search
+    | GivenNegatives
     | HardNegatives
     | NegativePairs
     | Screen
     | Audit
     | CapNegatives
+    | Mix
+    | Split
+    | Batches
     | Export,
     Field(discriminator="kind"),
 ]

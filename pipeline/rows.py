@@ -13,6 +13,9 @@ import pyarrow as pa
 
 Task = Literal["retrieval", "similarity", "bitext", "classification"]
 TASKS: tuple[Task, ...] = get_args(Task)
+SYNTHETIC = "synthetic"
+Split = Literal["train", "dev", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
 
 _TEXT = pa.string()
 _TEXTS = pa.list_(pa.string())
@@ -184,6 +187,7 @@ _PAIR_FIELDS = [
     ("label", pa.float64()),
     ("written_negatives", _TEXTS),
     ("clusters", _CLUSTERS),
+    ("source", _TEXT),
 ]
 
 
@@ -195,8 +199,9 @@ class Pair(Row):
     that text nor, for retrieval, its document may serve as a negative. `positive_id` is `seed_id` where the positive is
     that text itself. A pair that a user brings has no `request_id`. `label` is how close query and positive were asked to be,
     5 for the same meaning down to 2 (the degrees of STS), and null where they are simply a pair. `written_negatives` are
-    texts that a model wrote to look like the positive and to be wrong. `clusters` names, by what was compared (`query`,
-    `positive`), the pair that stands for all that are nearly the same in it; one that is like no other has none.
+    texts that look like the positive and are wrong, which a model wrote or a labelled pair came with. `clusters` names, by what
+    was compared (`query`, `positive`), the pair that stands for all that are nearly the same in it; one that is like no other
+    has none. `source` is `synthetic` where a model wrote the pair, and else the name that its reader gave it.
     """
 
     pair_id: str
@@ -215,8 +220,14 @@ class Pair(Row):
     label: float | None = None
     written_negatives: Sequence[str] = ()
     clusters: Mapping[str, str] = field(default_factory=dict)
+    source: str = SYNTHETIC
 
     schema: ClassVar[pa.Schema] = pa.schema(_PAIR_FIELDS)
+
+    @property
+    def written_origin(self) -> str:
+        """The origin of its `written_negatives`."""
+        return "written" if self.source == SYNTHETIC else "given"
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +259,11 @@ class SearchedPair(Pair):
 class Example(Pair):
     """A pair with its negatives, the hardest first.
 
-    Of each negative, `negative_origins` say whether it was `mined` from the corpus by words, by meaning (`dense`), or `written`
-    by a model; `negative_scores` are the retriever's; `negative_lexical` that score over the positive's own; `negative_overlap`
-    the share of the searched text's words that it holds; `negative_semantic` how near a guard found it to the query, over
-    how near the positive is. What was not measured is null. `extra_positives` are texts that were found to answer the query too.
+    Of each negative, `negative_origins` say whether it was `mined` from the corpus by words, by meaning (`dense`), `written` by
+    a model, or `given` with a labelled pair; `negative_scores` are the retriever's; `negative_lexical` that score over the
+    positive's own; `negative_overlap` the share of the searched text's words that it holds; `negative_semantic` how near a
+    guard found it to the query, over how near the positive is. What was not measured is null. `extra_positives` are texts that were found to answer the query too.
+    `split` is the part of a release that it goes to, and `batch` the number of its batch where batches were planned.
     """
 
     negatives: Sequence[str] = ()
@@ -263,6 +275,8 @@ class Example(Pair):
     negative_semantic: Sequence[float | None] = ()
     extra_positives: Sequence[str] = ()
     extra_positive_ids: Sequence[str] = ()
+    split: Split = "train"
+    batch: int | None = None
 
     schema: ClassVar[pa.Schema] = pa.schema(
         [
@@ -276,6 +290,8 @@ class Example(Pair):
             ("negative_semantic", pa.list_(pa.float32())),
             ("extra_positives", _TEXTS),
             ("extra_positive_ids", _TEXTS),
+            ("split", _TEXT),
+            ("batch", pa.int64()),
         ]
     )
 

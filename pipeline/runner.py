@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import ray
+from tenacity import retry, retry_if_exception_type, stop_after_attempt
 
 from pipeline import __version__, asking, work
 from pipeline.config import Config
@@ -261,6 +262,19 @@ def _all_parts(job: Job) -> Iterator[tuple[int]]:
     return ((number,) for number in range(len(job.paths)))
 
 
+@retry(stop=stop_after_attempt(2), retry=retry_if_exception_type(StageError), reraise=True)
+def _start(logical_cpus: int) -> None:
+    """Start Ray here; it gives its servers 30 seconds to come up, which a busy machine may not be able to keep."""
+    try:
+        ray.init(address="local", num_cpus=logical_cpus, include_dashboard=False, logging_level="warning")
+    except Exception as cause:  # Ray has no class of its own for it
+        ray.shutdown()
+        raise StageError(
+            f"runtime.ray: Ray did not start here ({cause}); is the machine overloaded, or out of memory or disk? "
+            "The same command goes on where this one stopped"
+        ) from cause
+
+
 @contextmanager
 def _ray(config: Config) -> Iterator[float]:
     """Ray, started here or joined; gives the logical CPUs that one busy task is to reserve."""
@@ -272,7 +286,7 @@ def _ray(config: Config) -> Iterator[float]:
         cores = config.runtime.cpus or os.cpu_count() or 1
         share = -(-LOGICAL_CPUS // cores)
         logical = share * cores
-        ray.init(address="local", num_cpus=logical, include_dashboard=False, logging_level="warning")
+        _start(logical)
     else:
         try:
             ray.init(address=address, logging_level="warning")

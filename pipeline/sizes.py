@@ -27,7 +27,7 @@ from pipeline.stages.generate import LENGTH, Generate
 from pipeline.stages.index import Index
 from pipeline.stages.negatives import HardNegatives
 from pipeline.stages.no_corpus import BlankSeeds
-from pipeline.stages.read_hf import ReadHF
+from pipeline.stages.read_hf import HubReader
 from pipeline.stages.sample import Sample
 from pipeline.stages.search import Search
 from pipeline.store import Artifact
@@ -143,7 +143,7 @@ def _unread(step: Step) -> tuple[Text, ...]:
 def _languages(stage: Stage) -> tuple[str, ...]:
     if isinstance(stage, BlankSeeds):
         return tuple(stage.languages[OTHERS])
-    if isinstance(stage, ReadHF) and stage.languages:
+    if isinstance(stage, HubReader) and stage.languages:
         return stage.languages
     tag = getattr(stage, "language", "auto")
     return XLM_R if tag == "auto" else (tag,)

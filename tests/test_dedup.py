@@ -1,5 +1,6 @@
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,6 +79,40 @@ def test_of_pairs_that_say_the_same_the_smallest_id_stays(tmp_path: Path) -> Non
 def test_pairs_that_differ_in_anything_they_say_both_stay(tmp_path: Path, other: Pair) -> None:
     outcome = deduped(Dedup(input="x"), tmp_path, [[pair("a", "what is C", "The same."), other]])
     assert outcome == {"a": "", "b": ""}
+
+
+def of(source: str, one: Pair) -> Pair:
+    return replace(one, source=source)
+
+
+@pytest.mark.parametrize("by", ["pair", "query", "text"])
+def test_the_pair_of_the_source_that_is_preferred_stays(tmp_path: Path, by: Literal["pair", "query", "text"]) -> None:
+    parts = [
+        [of("synthetic", pair("a", "who built it")), of("nq", pair("c", "who built it"))],
+        [
+            of("nq", pair("b", "who built it")),
+            of("msmarco", pair("d", "who built it")),
+            of("msmarco", pair("e", "who")),
+        ],
+    ]
+    stage = Dedup(input="x", by=by, prefer=["msmarco", "nq"])
+    assert deduped(stage, tmp_path, parts) == {**dict.fromkeys("abc", "duplicate of d"), "d": "", "e": ""}
+
+
+def test_of_sources_that_are_not_named_the_smallest_id_stays(tmp_path: Path) -> None:
+    rows = [of("nq", pair("b", "who built it")), of("hotpotqa", pair("a", "who built it"))]
+    assert deduped(Dedup(input="x", prefer=["msmarco"]), tmp_path, [rows]) == {"a": "", "b": "duplicate of a"}
+
+
+def test_a_pair_that_comes_in_twice_is_refused_whatever_its_sources_are(tmp_path: Path) -> None:
+    rows = [of(source, pair(row_id, "who built it")) for source, row_id in (("nq", "a"), ("nq", "b"), ("mr", "a"))]
+    with pytest.raises(StageError, match="pair a comes in twice"):
+        deduped(Dedup(input="x", prefer=["nq", "mr"]), tmp_path, [rows])
+
+
+def test_a_source_is_preferred_once() -> None:
+    with pytest.raises(ValueError, match="nq is named twice"):
+        Dedup(input="x", prefer=["nq", "mr", "nq"])
 
 
 def test_one_query_asked_of_many_passages_is_kept_once_a_language(tmp_path: Path) -> None:

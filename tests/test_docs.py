@@ -9,7 +9,7 @@ from conftest import QUICKSTART, ROOT, planned
 
 from pipeline.config import from_mapping
 
-PAGES = ("generation", "filters", "negatives")
+PAGES = ("generation", "filters", "negatives", "mix", "splits")
 
 
 def steps_of(block: str) -> dict[str, Any]:
@@ -37,4 +37,4 @@ def test_a_block_of_a_page_plans_under_the_pages_first(page: str, block: str) ->
 
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_shows_what_there_is_to_show(page: str) -> None:
-    assert len(blocks(page)) >= 10
+    assert len(blocks(page)) >= 4

@@ -1,111 +1,124 @@
-import math
-from collections.abc import Sequence
+"""What an export builds whatever the format: order, files, splits, rejects, what is refused, and what is read back."""
+
+import json
+from collections import Counter
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import yaml
 from conftest import commit, example
+from exporting import asked, contents, examples, export, rejected, released, rows_of, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from pipeline.exporters.export import Export, _groups
-from pipeline.exporters.order import in_order
-from pipeline.rows import TASKS, Example, Row, from_table, to_table
-from pipeline.stages.base import Context, StageError
-from pipeline.store import Dataset, write_table
+from pipeline.exporters import order, readback, shards
+from pipeline.exporters.export import Export
+from pipeline.exporters.formats import FORMATS
+from pipeline.exporters.lines import lines
+from pipeline.exporters.order import KEY_COLUMNS, in_order, release_key
+from pipeline.rows import SPLITS, Example, Reject, from_table, to_table
+from pipeline.stages.base import StageError
+from pipeline.store import Dataset, StoreError, write_table
 
-LANGUAGES = ("en", "th", "sw")
-
-
-def examples(count: int, **given: Any) -> list[Example]:
-    return [
-        example(
-            pair_id=f"p{number * 7919 % 1000:03}",
-            task=TASKS[number % 2],
-            query=f"query {number}",
-            positive=f"positive {number} กข😀",
-            positive_language=LANGUAGES[number % 3],
-            negatives=(f"hard {number}", f"less hard {number}"),
-            **given,
-        )
-        for number in range(count)
-    ]
+ALL = [name for name in FORMATS if name != "scored"]
 
 
-def export(dataset: Dataset, folder: Path, **fields: Any) -> list[Row]:
-    stage = Export(input="examples", **fields)
-    return list(stage.table(Context({"input": dataset}, {}, {}, folder)))
+def ordered(dataset: Dataset, folder: Path, range_rows: int | None = None) -> list[pa.Table]:
+    return list(in_order(dataset, release_key, KEY_COLUMNS, folder, range_rows))
 
 
-def released(rows: Sequence[Row], folder: Path, part_rows: int = 1000, **fields: Any) -> Path:
-    """The folder of a release of these rows."""
-    export(commit(folder / "examples", Example, rows, part_rows), folder / "release", **fields)
-    return folder / "release"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def split_up(count: int, **fields: Any) -> list[Example]:
+    """Examples of all three splits."""
+    return [replace(row, split=SPLITS[number % 3]) for number, row in enumerate(examples(count, **fields))]
 
 
 @settings(max_examples=25)
 @given(
-    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), unique=True, max_size=30),
+    st.lists(
+        st.tuples(
+            st.sampled_from(SPLITS),
+            st.none() | st.integers(0, 99),
+            st.text(st.characters(exclude_categories=["Cs"]), max_size=4),
+        ),
+        unique=True,
+        max_size=30,
+    ),
     st.integers(1, 8),
     st.integers(1, 40),
 )
-def test_rows_come_in_the_order_of_their_ids_however_they_were_cut(
-    tmp_path_factory: Any, ids: list[str], part_rows: int, range_rows: int
+def test_rows_come_by_split_batch_and_id_however_they_were_cut(
+    tmp_path_factory: Any, keys: list[tuple[Any, ...]], part_rows: int, range_rows: int
 ) -> None:
     folder = tmp_path_factory.mktemp("order")
-    dataset = commit(folder, Example, [example(pair_id=one) for one in ids], part_rows)
-    rows = [row for table in in_order(dataset, "pair_id", folder, range_rows) for row in from_table(Example, table)]
-    assert [row.pair_id for row in rows] == sorted(ids)
-    assert to_table(Example, rows) == to_table(Example, [example(pair_id=one) for one in sorted(ids)])
+    given_rows = [example(split=split, batch=batch, pair_id=pair_id) for split, batch, pair_id in keys]
+    expected = sorted(given_rows, key=lambda row: (SPLITS.index(row.split), row.batch is None, row.batch, row.pair_id))
+    made = ordered(commit(folder, Example, given_rows, part_rows), folder, range_rows)
+    rows = [row for table in made for row in from_table(Example, table)]
+    assert to_table(Example, rows) == to_table(Example, expected)
 
 
-def test_ranges_bound_what_is_in_memory(tmp_path: Path) -> None:
+def test_ranges_and_tables_bound_what_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = commit(tmp_path, Example, examples(500), part_rows=50)
-    sizes = [table.num_rows for table in in_order(dataset, "pair_id", tmp_path, 100)]
-    assert sum(sizes) == 500
-    assert len(sizes) == 5
+    sizes = [table.num_rows for table in ordered(dataset, tmp_path, 100)]
+    assert (sum(sizes), len(sizes)) == (500, 5)
     assert max(sizes) < 200
+    monkeypatch.setattr(order, "TABLE_ROWS", 30)
+    assert max(table.num_rows for table in ordered(dataset, tmp_path, 100)) == 30
 
 
-def test_a_release_is_the_same_bytes_whatever_its_parts_and_their_order(tmp_path: Path) -> None:
-    rows = examples(23)
-    one = contents(released(rows, tmp_path / "a", shard_rows=10))
-    other = contents(released(rows[::-1], tmp_path / "b", part_rows=4, shard_rows=10))
-    assert one == other
-    assert set(one) == {
-        "README.md",
-        *(f"{name}/train-{n:05}-of-00003.parquet" for name in ("tuples", "sentence_transformers") for n in range(3)),
+def test_ranges_are_even_though_one_row_in_twenty_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every twentieth row is sampled here, and those must not all be of one kind."""
+    monkeypatch.setattr(order, "TABLE_ROWS", 10_000)
+    rows = [example(pair_id=f"p{number}", split="train" if number % 20 else "dev") for number in range(4000)]
+    sizes = [table.num_rows for table in ordered(commit(tmp_path, Example, rows, 1000), tmp_path, 2000)]
+    assert len(sizes) == 2
+    assert max(sizes) < 2600
+
+
+def test_rows_of_an_earlier_version_are_exported_with_the_defaults_of_what_they_lack(tmp_path: Path) -> None:
+    dataset = commit(tmp_path / "examples", Example, examples(5))
+    (path,) = dataset.paths()
+    write_table(path, pq.read_table(path).drop(["split", "batch", "source"]))
+    made = export(dataset, tmp_path / "built")
+    assert {(row.split, row.batch, row.source) for row in made if isinstance(row, Example)} == {
+        ("train", None, "synthetic")
     }
 
 
-def test_a_release_is_the_same_bytes_however_its_ranges_fell(tmp_path: Path) -> None:
+def test_an_export_is_the_same_bytes_whatever_its_parts_and_their_order(tmp_path: Path) -> None:
+    rows = split_up(23, label=5.0)
+    fields = {"formats": FORMATS, "shard_rows": 3, "ids": True}
+    one = contents(released(rows, tmp_path / "a", **fields))
+    other = contents(released(rows[::-1], tmp_path / "b", part_rows=4, **fields))
+    assert one == other
+    assert {"pair/train-00002-of-00003.parquet", "nemo/dev-00000-of-00003.jsonl", "beir/qrels/test.tsv"} < set(one)
+    assert not any(name.startswith(".") or "/." in name for name in one)
+
+
+def test_an_export_is_the_same_bytes_however_its_ranges_fell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where Arrow's chunks meet must not decide where Parquet begins a page: that shows in columns beyond a megabyte."""
     rows = [example(pair_id=f"{number:05}", query=f"{number} " * 200) for number in range(4000)]
     dataset = commit(tmp_path / "examples", Example, rows)
-    written = []
-    for range_rows in (10_000, 700):
-        path = tmp_path / f"{range_rows}.parquet"
-        _, group = next(_groups(in_order(dataset, "pair_id", tmp_path, range_rows), 3500))
-        write_table(path, group.select(["query"]))
-        written.append(path.read_bytes())
-    assert written[0] == written[1]
+    export(dataset, tmp_path / "one", formats=["pair"], shard_rows=3500)
+    monkeypatch.setattr(order, "RANGE_ROWS", 700)
+    export(dataset, tmp_path / "other", formats=["pair"], shard_rows=3500)
+    assert contents(tmp_path / "one") == contents(tmp_path / "other")
 
 
-def test_shards_are_cut_by_size_and_hold_every_row_once(tmp_path: Path) -> None:
-    folder = released(examples(25), tmp_path, shard_rows=10, part_rows=7)
-    tables = [pq.read_table(path) for path in sorted((folder / "tuples").iterdir())]
-    assert [table.num_rows for table in tables] == [10, 10, 5]
-    assert sorted(query for table in tables for query in table.column("query").to_pylist()) == sorted(
-        row.query for row in examples(25)
-    )
+@pytest.mark.parametrize("config", ["tuples", "nemo"])
+def test_shards_are_cut_by_size_and_hold_every_row_once(tmp_path: Path, config: str) -> None:
+    folder = released(examples(25), tmp_path, shard_rows=10, part_rows=7, formats=["tuples", "nemo"])
+    (found,) = (one for one in told(folder)["configs"] if one["name"] == config)
+    files = found["splits"]["train"]["files"]
+    assert [file.partition(".")[0] for file in files] == [f"{config}/train-0000{n}-of-00003" for n in range(3)]
+    assert found["splits"]["train"]["rows"] == 25
+    queries = [row.get("query", row.get("question")) for row in rows_of(folder, config)]
+    rows = sorted(examples(25), key=lambda row: row.pair_id)
+    assert queries == [row.query if config == "tuples" else asked(row) for row in rows]
 
 
 @pytest.mark.parametrize("count", [1, 10, 20])
@@ -113,144 +126,297 @@ def test_a_full_last_shard_is_followed_by_no_empty_one(tmp_path: Path, count: in
     assert len(list((released(examples(count), tmp_path, shard_rows=10) / "tuples").iterdir())) == -(-count // 10)
 
 
-def test_a_release_of_nothing_still_has_a_file_and_a_card(tmp_path: Path) -> None:
-    folder = released([], tmp_path)
+def test_a_row_group_is_no_larger_than_what_is_held_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "GROUP_ROWS", 4)
+    monkeypatch.setattr(order, "TABLE_ROWS", 3)
+    folder = released(examples(22), tmp_path, shard_rows=10, formats=["pair"])
+    groups = [
+        [file.row_group(number).num_rows for number in range(file.num_row_groups)]
+        for file in (pq.read_metadata(path) for path in sorted((folder / "pair").iterdir()))
+    ]
+    assert groups == [[4, 4, 2], [4, 4, 2], [2]]
+
+
+def test_an_export_of_nothing_still_has_a_file_of_every_config(tmp_path: Path) -> None:
+    folder = released([], tmp_path, formats=["tuples", "sentence_transformers", "nemo"])
     assert set(contents(folder)) == {
-        "README.md",
+        "contents.json",
         "tuples/train-00000-of-00001.parquet",
-        "sentence_transformers/train-00000-of-00001.parquet",
+        "pair/train-00000-of-00001.parquet",
+        "nemo/train-00000-of-00001.jsonl",
     }
     assert pq.read_metadata(folder / "tuples" / "train-00000-of-00001.parquet").num_rows == 0
 
 
-def test_the_steps_own_rows_are_the_examples_in_release_order(tmp_path: Path) -> None:
-    dataset = commit(tmp_path / "examples", Example, examples(9), part_rows=2)
-    rows = export(dataset, tmp_path / "release")
-    assert [row.row_id for row in rows] == sorted(row.pair_id for row in examples(9))
+def test_a_split_goes_to_files_of_its_own(tmp_path: Path) -> None:
+    rows = split_up(9)
+    folder = released(rows, tmp_path, formats=["tuples", "flag_embedding"])
+    for split in SPLITS:
+        expected = sorted(row.pair_id for row in rows if row.split == split)
+        assert [row["pair_id"] for row in rows_of(folder, "tuples", split)] == expected
+        assert len(rows_of(folder, "flag_embedding", split)) == 3
 
 
-def test_the_anchor_is_the_instructed_query_byte_for_byte(tmp_path: Path) -> None:
-    folder = released([example(instruction="Find the passage", query=" who?")], tmp_path)
-    (row,) = pq.read_table(folder / "sentence_transformers").to_pylist()
-    assert row == {
-        "anchor": "Instruct: Find the passage\nQuery: who?",
-        "positive": example().positive,
-        "negative_1": "one",
-        "negative_2": "two",
+def test_a_config_has_no_file_of_a_split_that_it_has_no_rows_of(tmp_path: Path) -> None:
+    rows = [example(pair_id="a"), example(pair_id="b", split="dev", label=3.0)]
+    folder = released(rows, tmp_path, formats=["pair", "scored"])
+    assert {name for name in contents(folder) if name != "contents.json"} == {
+        "pair/train-00000-of-00001.parquet",
+        "scored/dev-00000-of-00001.parquet",
     }
 
 
-def test_tuples_hold_every_text_by_itself_the_hardest_negative_first(tmp_path: Path) -> None:
-    (row,) = pq.read_table(released([example()], tmp_path) / "tuples").to_pylist()
-    assert list(row) == ["instruction", "query", "positive", "negative_1", "negative_2"]
-    assert (row["instruction"], row["query"], row["negative_1"]) == ("Find the passage", example().query, "one")
+def test_the_steps_own_rows_are_the_examples_in_the_order_of_the_files(tmp_path: Path) -> None:
+    dataset = commit(tmp_path / "examples", Example, split_up(9), part_rows=2)
+    made = export(dataset, tmp_path / "built", formats=["tuples"])
+    written = [row["pair_id"] for split in SPLITS for row in rows_of(tmp_path / "built", "tuples", split)]
+    assert [row.row_id for row in made] == written
+    assert {row.row_id for row in made} == {row.pair_id for row in split_up(9)}
+
+
+def test_the_contents_count_rows_by_source_task_languages_and_split(tmp_path: Path) -> None:
+    rows = [replace(row, source="mine" if number % 2 else "synthetic") for number, row in enumerate(split_up(12))]
+    counted = told(released(rows, tmp_path, formats=["tuples"]))["rows"]
+    names = ("source", "task", "query_language", "positive_language", "split")
+    assert {tuple(row[name] for name in names): row["rows"] for row in counted} == Counter(
+        tuple(getattr(row, name) for name in names) for row in rows
+    )
+
+
+def test_the_contents_name_every_file_its_columns_and_its_trainer(tmp_path: Path) -> None:
+    folder = released(split_up(6, label=5.0), tmp_path, formats=FORMATS)
+    found = told(folder)
+    assert found["negatives"] == 2
+    files = [
+        file
+        for config in found["configs"]
+        for file in (config.get("files") or [one for split in config["splits"].values() for one in split["files"]])
+    ]
+    assert sorted([*files, "contents.json"]) == sorted(contents(folder))
+    by_name = {config["name"]: config for config in found["configs"]}
+    assert by_name["triplet-2"]["format"] == "sentence_transformers"
+    assert by_name["ms_swift_reranker"]["trainer"] == "ms-swift"
+    assert by_name["scored"]["columns"] == {"sentence1": "string", "sentence2": "string", "score": "double"}
+    assert by_name["tevatron"]["columns"]["query_id"] == "string"
+
+
+def lists(count: int) -> dict[str, Any]:
+    names = ("negatives", "negative_ids", "negative_scores", "negative_origins")
+    values = (f"n{count}", "id", 1.0, "mined")
+    return {name: (value,) * count for name, value in zip(names, values, strict=True)}
+
+
+def test_rows_that_differ_in_negatives_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    rows = [example(pair_id="a"), example(pair_id="b", negatives=("one",))]
+    with pytest.raises(StageError, match="rows have from 1 to 2 negatives; set `negatives: N`"):
+        released(rows, tmp_path, part_rows=1)
+    assert contents(tmp_path / "built") == {}
+
+
+def test_with_a_number_of_negatives_more_are_cut_and_fewer_are_rejects(tmp_path: Path) -> None:
+    rows = [example(pair_id=f"p{count}", **lists(count)) for count in (1, 2, 3)]
+    made = export(commit(tmp_path / "examples", Example, rows), tmp_path / "built", negatives=2)
+    assert [(row.rejected_id, row.reason, row.detail) for row in made if isinstance(row, Reject)] == [
+        ("p1", "too_few_negatives", "1 of 2")
+    ]
+    kept = [row for row in made if isinstance(row, Example)]
+    assert [(row.pair_id, *(list(getattr(row, name)) for name in lists(0))) for row in kept] == [
+        (f"p{count}", [f"n{count}"] * 2, ["id"] * 2, [1.0] * 2, ["mined"] * 2) for count in (2, 3)
+    ]
+    assert [row["negative_ids"] for row in rows_of(tmp_path / "built", "tuples")] == [["id", "id"]] * 2
+
+
+def test_the_negatives_that_stay_are_the_hardest(tmp_path: Path) -> None:
+    rows = [example(negatives=("hardest", "hard", "easy"), negative_scores=(3.0, 2.0, 1.0))]
+    (row,) = rows_of(released(rows, tmp_path, negatives=2), "tuples")
+    assert (row["negative_1"], row["negative_2"], row["negative_scores"]) == ("hardest", "hard", [3.0, 2.0])
+    assert "negative_3" not in row
+
+
+def test_no_negatives_at_all_can_be_asked_for(tmp_path: Path) -> None:
+    folder = released(examples(3), tmp_path, negatives=0)
+    assert [config["name"] for config in told(folder)["configs"]] == ["tuples", "pair"]
+    assert rows_of(folder, "tuples")[0]["negative_ids"] == []
+
+
+@pytest.mark.parametrize("blank", ["", "  ", "\n\t", "\u3000\u2003", "\x85"])
+@pytest.mark.parametrize("field", ["query", "positive", "negatives"])
+def test_a_row_in_which_a_trainer_finds_nothing_to_read_is_rejected(tmp_path: Path, field: str, blank: str) -> None:
+    wrong = example(pair_id="wrong", **{field: ("one", blank) if field == "negatives" else blank})
+    name = "a negative" if field == "negatives" else field
+    assert rejected([wrong, example(pair_id="right")], tmp_path) == {"wrong": ("empty_text", name)}
+    assert [row["pair_id"] for row in rows_of(tmp_path / "built", "tuples")] == ["right"]
+
+
+def test_a_blank_negative_that_is_cut_off_harms_no_row(tmp_path: Path) -> None:
+    assert rejected([example(negatives=("one", ""))], tmp_path, negatives=1) == {}
+
+
+def test_a_pair_that_is_no_positive_goes_to_the_scored_alone(tmp_path: Path) -> None:
+    rows = [example(pair_id=f"p{label}", label=float(label)) for label in range(6)]
+    folder = released([*rows, example(pair_id="plain")], tmp_path, formats=ALL[:-1], ids=True)
+    assert [row["id"] for row in rows_of(folder, "scored-ids")] == [f"p{label}" for label in range(6)]
+    for config in told(folder)["configs"]:
+        if config["format"] != "sentence_transformers" or not config["name"].startswith("scored"):
+            assert config["splits"]["train"]["rows"] == 3, config["name"]
+    assert [row["pair_id"] for row in rows_of(folder, "tuples")] == ["p4", "p5", "plain"]
+
+
+def test_a_pair_that_is_no_positive_is_rejected_where_no_config_has_degrees(tmp_path: Path) -> None:
+    rows = [example(pair_id="far", label=3.0), example(pair_id="near", label=4.0)]
+    assert rejected(rows, tmp_path, formats=["tuples", "ms_swift"]) == {
+        "far": ("below_positive", "label 3, at least 4")
+    }
+
+
+def test_a_pair_with_a_degree_needs_no_negatives_where_degrees_are_written(tmp_path: Path) -> None:
+    rows = [
+        example(pair_id="tuple"),
+        *(example(pair_id=f"p{label}", label=label, negatives=()) for label in (2.0, 5.0)),
+    ]
+    folder = released(rows, tmp_path, ids=True)
+    assert [row["id"] for row in rows_of(folder, "scored-ids")] == ["p2.0", "p5.0"]
+    assert [row["id"] for row in rows_of(folder, "triplet-2-ids")] == ["tuple"]
+
+
+@pytest.mark.parametrize("label", [-1.0, 5.5, float("nan")])
+def test_a_label_that_is_no_degree_is_refused(tmp_path: Path, label: float) -> None:
+    with pytest.raises(StageError, match=r"export: p0 has .*, but a label is a degree from 0 to 5"):
+        released([example(label=label)], tmp_path)
+
+
+def test_a_split_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="p0 has 'validation', but a split is one of train, dev, test"):
+        released([example(split="validation")], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("formats", "message"),
+    [
+        (["tuples", "scored"], "scored is of pairs with a label, and no row has one"),
+        (["beir"], "beir is of held-out pairs, and no row's split is dev or test"),
+    ],
+)
+def test_a_format_that_needs_what_no_row_has_is_refused_before_anything_is_written(
+    tmp_path: Path, formats: list[str], message: str
+) -> None:
+    with pytest.raises(StageError, match=message):
+        released(examples(3), tmp_path, formats=formats)
+    assert contents(tmp_path / "built") == {}
+
+
+@pytest.mark.parametrize("name", ["triplet", "triplet_n", "ms_swift_reranker", "flag_embedding", "tevatron", "nemo"])
+def test_a_format_that_wants_negatives_is_refused_where_there_are_none(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StageError, match=f"formats: {name} wants negatives, and rows have none"):
+        released(examples(3, negatives=()), tmp_path, formats=["tuples", name])
+    assert contents(tmp_path / "built") == {}
+
+
+def test_a_corpus_that_no_format_reads_is_refused_in_the_config() -> None:
+    with pytest.raises(ValidationError, match="corpus: only the format beir reads it"):
+        Export(input="examples", corpus="passages")
 
 
 def test_only_the_formats_asked_for_are_written(tmp_path: Path) -> None:
     folder = released([example()], tmp_path, formats=["tuples"])
-    assert sorted(path.name for path in folder.iterdir()) == ["README.md", "tuples"]
+    assert sorted(path.name for path in folder.iterdir()) == ["contents.json", "tuples"]
 
 
-def test_rows_with_different_numbers_of_negatives_are_refused(tmp_path: Path) -> None:
-    rows = [example(pair_id="a"), example(pair_id="b", negatives=("one",))]
-    with pytest.raises(StageError, match="rows have 1 and 2 negatives; give every hard_negatives step the same `take`"):
-        released(rows, tmp_path, part_rows=1)
+def shortened(file: bytes) -> bytes:
+    return file[: len(file) // 2]
 
 
-def test_the_card_counts_rows_by_task_and_language_and_names_its_configs(tmp_path: Path) -> None:
-    card = (released(examples(12), tmp_path) / "README.md").read_text()
-    _, front, body = card.split("---\n", 2)
-    found = yaml.safe_load(front)
-    assert [config["config_name"] for config in found["configs"]] == ["tuples", "sentence_transformers"]
-    assert found["language"] == sorted(LANGUAGES)
-    assert "12 tuples with 2 hard negatives" in body
-    assert "| retrieval | sw | 2 |" in body
+@pytest.mark.parametrize("name", ["pair", "nemo", "beir"])
+@pytest.mark.parametrize("harm", [shortened, lambda file: b""])
+def test_a_file_that_did_not_reach_the_disk_whole_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: Any
+) -> None:
+    close = shards._File.close
+    if name == "beir":
+        monkeypatch.setattr("pipeline.exporters.beir.lines", lambda table: lines(table)[:-3])
+    else:
+        monkeypatch.setattr(
+            shards._File, "close", lambda self: (close(self), self.path.write_bytes(harm(self.path.read_bytes())))
+        )
+    with pytest.raises(
+        StageError, match=r"beir/corpus.jsonl|train-00000-of-00001\.(parquet|jsonl): (cannot be read|holds)"
+    ):
+        released([*examples(3), example(pair_id="dev", split="dev")], tmp_path, formats=[name])
+    assert not (tmp_path / "built" / "contents.json").exists()
 
 
-def test_a_text_of_the_data_does_not_reach_the_card(tmp_path: Path) -> None:
-    card = (released([example(query="---\nlicense: stolen", positive="<script>")], tmp_path) / "README.md").read_text()
-    assert "stolen" not in card
-    assert "<script>" not in card
+@pytest.mark.parametrize(
+    ("row", "fault"),
+    [
+        ('{"a": "x", "b": [null]}', "a null in line 1"),
+        ('{"a": "x"}', "line 1 has a"),
+        ('{"b": [], "a": "x"}', "line 1 has b, a"),
+        ('{"a": "x", "b": []', "cannot be read back"),
+    ],
+)
+def test_a_line_with_something_missing_is_found(tmp_path: Path, row: str, fault: str) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(row + "\n")
+    with pytest.raises(StageError, match=fault):
+        readback.check_lines(path, 1, ["a", "b"])
 
 
-def with_written(count: int) -> list[Example]:
-    """Examples whose first negative a model wrote, every third of them without a mined one."""
-    return [
+def test_a_line_may_speak_of_null(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"a": "null and void", "b": []}) + "\n")
+    readback.check_lines(path, 1, ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"),
+    [
+        (pa.table({"a": ["x", None], "b": [1, 2]}), "a null in a"),
+        (pa.table({"b": [1, 2], "a": ["x", "y"]}), "its columns are b, a"),
+        (pa.table({"a": ["x"], "b": [1]}), "holds 1 rows where 2 were written"),
+    ],
+)
+def test_a_table_with_something_missing_is_found(tmp_path: Path, table: pa.Table, fault: str) -> None:
+    pq.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(StageError, match=fault):
+        readback.check_parquet(tmp_path / "rows.parquet", 2, ["a", "b"], {"b"})
+
+
+def test_a_disk_that_is_full_says_so_and_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(shards._LinesFile, "write", full)
+    with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\)"):
+        released(examples(3), tmp_path, formats=["tuples", "nemo"])
+    assert contents(tmp_path / "built") == {}
+
+
+def test_an_export_that_is_stopped_on_the_way_leaves_nothing_half_written(tmp_path: Path) -> None:
+    dataset = commit(tmp_path / "examples", Example, split_up(9))
+    (tmp_path / "built").mkdir()
+    from pipeline.stages.base import Context
+
+    made = Export(input="examples", formats=("tuples", "beir", "nemo")).table(
+        Context({"input": dataset}, {}, {}, tmp_path / "built")
+    )
+    next(made)
+    assert list((tmp_path / "built").iterdir())
+    made.close()
+    assert list((tmp_path / "built").iterdir()) == []
+
+
+def test_written_negatives_are_columns_like_mined_ones_and_the_rows_tell_them_apart(tmp_path: Path) -> None:
+    rows = [
         replace(
             row,
-            label=4.0 if number % 2 else None,
-            written_negatives=("a lie", "another"),
             negatives=("a lie", "another" if number % 3 == 0 else "mined"),
             negative_scores=(None, None if number % 3 == 0 else 2.5),
             negative_origins=("written", "written" if number % 3 == 0 else "mined"),
         )
-        for number, row in enumerate(examples(count))
+        for number, row in enumerate(examples(6))
     ]
-
-
-def test_written_negatives_are_columns_like_mined_ones_and_the_rows_tell_them_apart(tmp_path: Path) -> None:
-    rows = with_written(6)
-    made = export(commit(tmp_path / "examples", Example, rows, 4), tmp_path / "release")
-    assert {row.row_id: row.negative_origins for row in made if isinstance(row, Example)} == {
-        row.pair_id: list(row.negative_origins) for row in rows
-    }
-    columns = pq.read_table(tmp_path / "release" / "tuples")
-    assert columns.column_names == ["instruction", "query", "positive", "negative_1", "negative_2"]
-    assert set(columns.column("negative_1").to_pylist()) == {"a lie"}
-    assert set(columns.column("negative_2").to_pylist()) == {"another", "mined"}
-
-
-@pytest.mark.parametrize("written", [False, True])
-@pytest.mark.parametrize("name", ["tuples", "sentence_transformers"])
-def test_datasets_loads_a_release_by_its_card(tmp_path: Path, name: str, written: bool) -> None:
-    datasets = pytest.importorskip("datasets")
-    rows = with_written(25) if written else examples(25)
-    loaded = datasets.load_dataset(
-        str(released(rows, tmp_path, shard_rows=10)), name, cache_dir=str(tmp_path / "cache")
-    )
-    first = ["anchor"] if name == "sentence_transformers" else ["instruction", "query"]
-    assert loaded["train"].column_names == [*first, "positive", "negative_1", "negative_2"]
-    assert loaded["train"].num_rows == 25
-    assert all(value.dtype == "string" for value in loaded["train"].features.values())
-
-
-def test_sentence_transformers_own_trainer_takes_a_release_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("sentence_transformers")
-    losses, modules = (import_module(f"sentence_transformers.{name}") for name in ("losses", "models"))
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    import datasets
-    from sentence_transformers import (
-        SentenceTransformer,
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from tokenizers import Tokenizer, models, pre_tokenizers
-
-    folder = released(examples(8), tmp_path)
-    train = datasets.load_dataset(
-        str(folder), "sentence_transformers", split="train", cache_dir=str(tmp_path / "cache")
-    )
-    words = sorted({word for row in train for text in row.values() for word in text.split()})
-    tokenizer = Tokenizer(models.WordLevel({word: at for at, word in enumerate(["?", *words])}, unk_token="?"))
-    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    model = SentenceTransformer(modules=[modules.StaticEmbedding(tokenizer, embedding_dim=8)], device="cpu")
-    arguments = SentenceTransformerTrainingArguments(
-        str(tmp_path / "run"),
-        max_steps=2,
-        per_device_train_batch_size=4,
-        report_to=[],
-        logging_steps=1,
-        save_strategy="no",
-        use_cpu=True,
-        disable_tqdm=True,
-    )
-    trainer = SentenceTransformerTrainer(
-        model=model, args=arguments, train_dataset=train, loss=losses.MultipleNegativesRankingLoss(model)
-    )
-    before = model.encode("hard").copy()
-    loss = trainer.train().training_loss
-    assert math.isfinite(loss)
-    assert loss > 0
-    assert (model.encode("hard") != before).any()
+    for row in rows_of(released(rows, tmp_path, part_rows=4), "tuples"):
+        assert row["negative_1"] == "a lie"
+        assert (row["negative_2"] == "another") == (row["negative_origins"][1] == "written")

@@ -16,14 +16,16 @@ RANKS = [
     {"exporters"},
     {"config"},
     {"refusals"},
-    {"plan", "work", "contents", "lock"},
+    {"plan", "work", "contents", "lock", "checksums"},
     {"asking", "sizes"},
     {"estimate"},
     {"yields"},
     {"pilot"},
     {"stream"},
     {"workers"},
-    {"shipped", "show", "progress", "runner", "planned", "terminal"},
+    {"shipped", "show", "progress", "runner", "planned", "terminal", "release", "push"},
+    {"cli_config"},
+    {"cli_release", "cli_push"},
     {"cli"},
     {"__main__"},
 ]
@@ -51,9 +53,11 @@ HEAVY = {
     "phonenumbers",
     "anyascii",
     "langcodes",
+    "huggingface_hub",
+    "mlcroissant",
 }
 MAY_IMPORT_RAY = {"runner.py", "workers.py", "stream.py", "engines/vllm.py", "engines/vllm_stage.py"}
-MAY_PRINT = {"cli.py"}
+MAY_PRINT = {"cli.py", "cli_release.py", "cli_push.py"}
 
 FILES = {
     path.relative_to(ROOT / "pipeline").as_posix(): ast.parse(path.read_text("utf-8"))

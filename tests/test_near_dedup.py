@@ -1,3 +1,4 @@
+import dataclasses
 import random
 from collections.abc import Sequence
 from pathlib import Path
@@ -407,3 +408,36 @@ def test_texts_as_near_as_asked_for_share_a_key_and_others_seldom_do() -> None:
     assert (keys == others).any(axis=0)[similar >= 0.75].mean() >= 0.97
     assert (keys == np.roll(others, 1, axis=1)).any(axis=0).mean() < 0.01
     assert not (keys == band_keys(signatures(grams_of(texts, 5), cut.values), cut, none + np.uint64(1))).any()
+
+
+def pairs_alike(*sources: str, **scores: float) -> list[Pair]:
+    """Pairs p0, p1, … that ask nearly the same, each of a source."""
+    return [
+        pair(
+            pair_id=f"p{number}",
+            query=f"{LONG['en'][0]} {'and so' if number % 2 else 'and then'} on",
+            source=source,
+            scores={"judge": scores[f"p{number}"]} if f"p{number}" in scores else {},
+        )
+        for number, source in enumerate(sources)
+    ]
+
+
+def test_the_row_of_the_source_that_is_preferred_stays_before_a_better_score_and_a_lesser_id(tmp_path: Path) -> None:
+    rows = pairs_alike("synthetic", "nq", "msmarco", "msmarco", p0=0.9, p2=0.1, p3=0.2)
+    stage = NearDedup(input="x", by="query", best="judge", prefer=["msmarco", "nq"])
+    kept, rejects = judged(stage, tmp_path, rows)
+    assert set(kept) == {"p3"}
+    assert {one.detail for one in rejects.values()} == {"of p3"}
+
+
+def test_a_row_that_comes_in_twice_is_refused_whatever_its_sources_are(tmp_path: Path) -> None:
+    rows = pairs_alike("nq", "nq", "mr")
+    twice = [*rows[:2], dataclasses.replace(rows[2], pair_id="p0")]
+    with pytest.raises(StageError, match="row p0 comes in twice"):
+        judged(NearDedup(input="x", by="query", prefer=["nq", "mr"]), tmp_path, twice)
+
+
+def test_documents_have_no_source_to_prefer() -> None:
+    with pytest.raises(StageError, match="prefer: Document rows have no source"):
+        NearDedup(input="x", prefer=["nq"]).gives({"input": Document})

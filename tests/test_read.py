@@ -412,6 +412,34 @@ def test_without_the_hub_the_data_set_is_named_with_the_way_out(
         list(stage.table(Context(inputs={}, files={}, prompts={}, folder=tmp_path)))
 
 
+PARQUET_BYTES = pa.BufferOutputStream()
+pq.write_table(pa.table({"query": ["mto"], "text": [ENGLISH]}), PARQUET_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("stage", "name", "content", "reader"),
+    [
+        (ReadJsonl(path="x"), "docs.parquet", PARQUET_BYTES.getvalue().to_pybytes(), "read_parquet"),
+        (ReadJsonl(path="x"), "docs.jsonl", PARQUET_BYTES.getvalue().to_pybytes(), "read_parquet"),
+        (ReadJsonl(path="x"), "docs.csv", b"id,text\n1,a text\n", "read_hf"),
+        (ReadParquet(path="x"), "docs.jsonl", b'{"text": "a text"}', "read_jsonl"),
+        (ReadPairs(path="x", instruction="i"), "pairs.csv", b"query,positive\na,b\n", "read_pairs_hf"),
+        (ReadPairs(path="x", instruction="i"), "pairs.tsv", b"a\tb\n", "read_pairs_hf"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_error_that_names_its_reader(
+    tmp_path: Path, stage: Reader, name: str, content: bytes, reader: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(StageError, match=f"kind: {reader}\\b"):
+        read(stage, tmp_path / name)
+
+
+def test_the_licence_of_a_source_is_part_of_what_a_reader_is() -> None:
+    for stage in (ReadJsonl, ReadParquet, ReadBeir, ReadHF):
+        assert stage(path="x", license="CC BY-SA 4.0").model_dump()["license"] == "CC BY-SA 4.0"
+
+
 def read_pairs(folder: Path, *lines: object, **fields: Any) -> list[Any]:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return read(ReadPairs(path="x", instruction="Find the passage", **fields), folder / "pairs.jsonl")
@@ -439,7 +467,19 @@ def test_answers_that_are_no_texts_are_a_reject(tmp_path: Path) -> None:
 def test_a_users_pair_keeps_its_ids_and_languages(tmp_path: Path) -> None:
     line = {"query": "mto", "positive": ENGLISH, "pair_id": 1, "positive_id": "d1", "query_language": "sw"}
     assert read_pairs(tmp_path, line) == [
-        Pair("1", "retrieval", "Find the passage", "mto", "sw", ENGLISH, "d1", "en", seed_id="d1", doc_id="d1")
+        Pair(
+            "1",
+            "retrieval",
+            "Find the passage",
+            "mto",
+            "sw",
+            ENGLISH,
+            "d1",
+            "en",
+            seed_id="d1",
+            doc_id="d1",
+            source="labelled",
+        )
     ]
 
 
@@ -473,7 +513,8 @@ def test_one_tag_holds_for_both_sides(tmp_path: Path) -> None:
     ],
 )
 def test_a_bad_pair_is_rejected_with_a_reason(tmp_path: Path, line: dict[str, Any], reason: str) -> None:
-    assert reasons(read_pairs(tmp_path, line)) == [("pairs.jsonl:1", reason)]
+    whole = {"query": "Where does it rise?", "positive": ENGLISH, "language": "en"}
+    assert reasons(read_pairs(tmp_path, whole, line)) == [("pairs.jsonl:2", reason)]
 
 
 def test_pairs_come_from_parquet_too(tmp_path: Path) -> None:

@@ -1,39 +1,115 @@
-"""From examples to the columns that a trainer wants, a table at a time."""
+"""The formats that an export may ask for, and the configs that they are: what `datasets` loads by one name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeAlias, get_args
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-Format = Literal["tuples", "sentence_transformers"]
+from pipeline.exporters import shapes
 
+Format = Literal[
+    "tuples",
+    "sentence_transformers",
+    "pair",
+    "triplet",
+    "triplet_n",
+    "scored",
+    "ms_swift",
+    "ms_swift_reranker",
+    "flag_embedding",
+    "tevatron",
+    "nemo",
+    "beir",
+]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
-def tuples(examples: pa.Table, negatives: int) -> pa.Table:
-    """instruction, query, positive, negative_1 … negative_N: every text by itself."""
-    names = ["instruction", "query", "positive"]
-    return _with_negatives({name: examples.column(name) for name in names}, examples, negatives)
+Shape: TypeAlias = Callable[[pa.Table], pa.Table]
 
-
-def sentence_transformers(examples: pa.Table, negatives: int) -> pa.Table:
-    r"""anchor, positive, negative_1 … negative_N, the order that sentence-transformers reads.
-
-    It takes the first column for the anchor whatever its name, so there is no instruction column: the anchor is the
-    instructed query, byte for byte as Qwen3-Embedding is asked ("Instruct: …\nQuery:…", no blank after the colon).
-    """
-    anchor = pc.binary_join_element_wise(
-        "Instruct: ", examples.column("instruction"), "\nQuery:", examples.column("query"), ""
-    )
-    return _with_negatives({"anchor": anchor, "positive": examples.column("positive")}, examples, negatives)
-
-
-FORMATS: Mapping[Format, Callable[[pa.Table, int], pa.Table]] = MappingProxyType(
-    {"tuples": tuples, "sentence_transformers": sentence_transformers}
+WANT_NEGATIVES: frozenset[Format] = frozenset(
+    {"triplet", "triplet_n", "ms_swift_reranker", "flag_embedding", "tevatron", "nemo"}
 )
+"""Those whose trainer fails, or learns nothing, where a row has no negative."""
 
 
-def _with_negatives(columns: dict[str, pa.ChunkedArray], examples: pa.Table, count: int) -> pa.Table:
-    lists = examples.column("negatives")
-    mined = {f"negative_{number + 1}": pc.list_element(lists, number) for number in range(count)}
-    return pa.table(columns | mined)
+@dataclass(frozen=True)
+class Config:
+    """Files of one shape. One that is `graded` holds the pairs that have a label, of whatever degree; the others hold positives."""
+
+    name: str
+    format: str
+    trainer: str
+    suffix: Literal["parquet", "jsonl"]
+    shape: Shape
+    graded: bool = False
+    nullable: frozenset[str] = frozenset()
+
+
+_SENTENCE_TRANSFORMERS = ("pair", "triplet", "triplet_n", "scored")
+_BUILDERS: Mapping[str, tuple[str, Callable[[pa.Table, int], pa.Table]]] = MappingProxyType(
+    {
+        "tuples": ("any", shapes.tuples),
+        "pair": ("sentence-transformers", shapes.pair),
+        "triplet": ("sentence-transformers", shapes.triplet),
+        "triplet_n": ("sentence-transformers", shapes.triplet_n),
+        "scored": ("sentence-transformers", shapes.scored),
+        "ms_swift": ("ms-swift", shapes.ms_swift),
+        "ms_swift_reranker": ("ms-swift", shapes.ms_swift_reranker),
+        "flag_embedding": ("FlagEmbedding", shapes.flag_embedding),
+        "tevatron": ("Tevatron", shapes.tevatron),
+        "nemo": ("NeMo AutoModel", shapes.nemo),
+    }
+)
+_UNMEASURED = frozenset({"label", "request_id", "batch"})
+
+
+def written(formats: Sequence[Format], negatives: int, *, graded: bool) -> list[str]:
+    """The shapes that are written: of `sentence_transformers` those that the rows allow."""
+    allowed = {"pair"} | ({"triplet", "triplet_n"} if negatives else set()) | ({"scored"} if graded else set())
+    named = [
+        name
+        for given in formats
+        for name in (_SENTENCE_TRANSFORMERS if given == "sentence_transformers" else (given,))
+        if given != "sentence_transformers" or name in allowed
+    ]
+    return list(dict.fromkeys(name for name in named if name != "beir" and (name != "triplet_n" or negatives > 1)))
+
+
+def configs(
+    formats: Sequence[Format], negatives: int, *, graded: bool, ids: bool = False, batches: bool = False
+) -> list[Config]:
+    """The configs of these formats, where every row has so many negatives."""
+    made: list[Config] = []
+    for name in written(formats, negatives, graded=graded):
+        config = _config(name, negatives)
+        made += [config, _with_ids(config, batches=batches)] if ids and name in _SENTENCE_TRANSFORMERS else [config]
+    return made
+
+
+def _config(name: str, negatives: int) -> Config:
+    trainer, build = _BUILDERS[name]
+    in_lines = name not in {"tuples", *_SENTENCE_TRANSFORMERS}
+    return Config(
+        name=f"triplet-{negatives}" if name == "triplet_n" else name,
+        format="sentence_transformers" if name in _SENTENCE_TRANSFORMERS else name,
+        trainer=trainer,
+        suffix="jsonl" if in_lines else "parquet",
+        shape=lambda examples: build(examples, negatives),
+        graded=name == "scored",
+        nullable=_UNMEASURED if name == "tuples" else frozenset(),
+    )
+
+
+def _with_ids(config: Config, *, batches: bool) -> Config:
+    return replace(
+        config,
+        name=f"{config.name}-ids",
+        shape=lambda examples: shapes.with_ids(examples, config.shape(examples), batches=batches),
+        nullable=frozenset({"batch"}),
+    )
+
+
+def lacking(formats: Sequence[Format], negatives: int) -> Iterator[Format]:
+    """The formats that want negatives where there are none."""
+    return iter(()) if negatives else (name for name in formats if name in WANT_NEGATIVES)

@@ -1,58 +1,105 @@
-"""Rows in the order of their ids, however many there are.
+"""Rows in the order of a release, however many there are.
 
-Ids sampled from the whole set cut it into ranges that fit in memory; rows go to a file a range, and each range is sorted
-by itself. So the order, and with it every byte of a release, depends on the ids alone.
+Keys sampled from the whole set cut it into ranges that fit in memory; rows go to a file a range, and each range is sorted
+by itself. So the order, and with it every byte of a release, depends on the rows alone.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
+from pipeline.rows import SPLITS, from_table, to_table
 from pipeline.store import Dataset
 
 RANGE_ROWS = 10_000
 MOST_RANGES = 200
+TABLE_ROWS = 2_000
+
+Keys: TypeAlias = NDArray[np.object_]
+Key: TypeAlias = Callable[[pa.Table], pa.Array]
+KEY_COLUMNS = ("split", "batch", "pair_id")
 
 
-def in_order(dataset: Dataset, key: str, scratch: Path, range_rows: int | None = None) -> Iterator[pa.Table]:
-    """Tables of about `range_rows` rows, sorted by the column `key` within and across tables.
+def release_key(examples: pa.Table) -> pa.Array:
+    """Train before dev before test, batches in their order and what is in none behind them, and then the pairs' ids."""
+    split = pc.index_in(examples["split"], pa.array(SPLITS)).cast(pa.string())
+    batch = pc.utf8_lpad(examples["batch"].cast(pa.string()), 12, "0")
+    return pc.binary_join_element_wise(split, pc.fill_null(batch, "~"), examples["pair_id"], " ").combine_chunks()
+
+
+def columns(dataset: Dataset, names: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of every part. Those that an earlier version did not write have their defaults."""
+    for path in dataset.paths():
+        given = pq.read_schema(path).names
+        if set(names) <= set(given):
+            yield pq.read_table(path, columns=list(names)).replace_schema_metadata(None)
+        else:
+            rows = from_table(dataset.row_type, pq.read_table(path))
+            yield to_table(dataset.row_type, rows).select(list(names))
+
+
+def in_order(
+    dataset: Dataset, key: Key, key_columns: Sequence[str], scratch: Path, range_rows: int | None = None
+) -> Iterator[pa.Table]:
+    """Tables of at most TABLE_ROWS rows, sorted by `key` within and across tables.
 
     Files of the ranges lie in the folder `scratch` while they are needed; at most 200 are open at a time.
     """
     range_rows = range_rows or max(RANGE_ROWS, dataset.count() // MOST_RANGES)
     scratch.mkdir(parents=True, exist_ok=True)
-    bounds = _bounds(dataset, key, range_rows)
+    bounds = _bounds(dataset, key, key_columns, range_rows)
     with tempfile.TemporaryDirectory(prefix=".order-", dir=scratch) as folder:
         for path in _ranges(dataset, key, bounds, Path(folder)):
-            with pa.memory_map(str(path)) as source:
-                yield pa.ipc.open_stream(source).read_all().sort_by(key)
+            yield from _sorted(path, key)
             path.unlink()
 
 
-def _bounds(dataset: Dataset, key: str, range_rows: int) -> np.ndarray:
-    """The ids at which one range ends and the next begins."""
+def _sorted(path: Path, key: Key) -> Iterator[pa.Table]:
+    """The rows of a range in order, copied out of its file a table at a time."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_stream(source).read_all().combine_chunks()
+        order = pc.sort_indices(key(table)) if len(table) else pa.array([], pa.uint64())
+        for start in range(0, len(table), TABLE_ROWS):
+            yield table.take(order.slice(start, TABLE_ROWS))
+
+
+def _bounds(dataset: Dataset, key: Key, key_columns: Sequence[str], range_rows: int) -> Keys:
+    """The keys at which one range ends and the next begins."""
     count = dataset.count()
     ranges = -(-count // range_rows) or 1
-    step = max(1, count // (ranges * 100))
-    sampled = [table.column(key).to_numpy()[::step] for table in dataset.tables([key])]
-    ids = np.sort(np.concatenate([np.array([], dtype=object), *sampled]))
-    return ids[[len(ids) * number // ranges for number in range(1, ranges)]] if len(ids) else ids
+    share = min(1.0, ranges * 100 / count) if count else 1.0
+    # Rows drawn by lot: every hundredth could be the one of a hundred that is held out.
+    lot = np.random.default_rng(0)
+    sampled = [_drawn(_objects(key(table)), share, lot) for table in columns(dataset, key_columns)]
+    keys = np.sort(np.concatenate([np.array([], dtype=object), *sampled]))
+    return keys[[len(keys) * number // ranges for number in range(1, ranges)]] if len(keys) else keys
 
 
-def _ranges(dataset: Dataset, key: str, bounds: np.ndarray, folder: Path) -> list[Path]:
+def _drawn(keys: Keys, share: float, lot: np.random.Generator) -> Keys:
+    return keys[lot.random(len(keys)) < share]
+
+
+def _objects(keys: pa.Array) -> Keys:
+    found: Keys = keys.to_numpy(zero_copy_only=False)
+    return found
+
+
+def _ranges(dataset: Dataset, key: Key, bounds: Keys, folder: Path) -> list[Path]:
     schema = dataset.row_type.schema
     paths = [folder / f"{number:05}.arrows" for number in range(len(bounds) + 1)]
     writers = [pa.ipc.new_stream(str(path), schema) for path in paths]
     try:
-        for table in dataset.tables():
-            plain = table.select(schema.names).replace_schema_metadata(None)
-            numbers = np.searchsorted(bounds, plain.column(key).to_numpy(), side="right")
+        for table in columns(dataset, schema.names):
+            numbers = np.searchsorted(bounds, _objects(key(table)), side="right")
             for number in np.unique(numbers):
-                writers[number].write_table(plain.filter(pc.equal(pa.array(numbers), number)))
+                writers[number].write_table(table.filter(pa.array(numbers == number)))
     finally:
         for writer in writers:
             writer.close()

@@ -7,11 +7,13 @@ a worker has found it a candidate; all else stays on disk.
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import AfterValidator
 
 from pipeline.rows import Pair, Row
 from pipeline.stages.base import Share
@@ -20,12 +22,20 @@ from pipeline.stages.wording import sentence_key
 
 I64: TypeAlias = npt.NDArray[np.int64]
 
+
+def _each_once(sources: tuple[str, ...]) -> tuple[str, ...]:
+    if twice := [source for number, source in enumerate(sources) if source in sources[:number]]:
+        raise ValueError(f"{twice[0]} is named twice; the first place is the one that counts")
+    return sources
+
+
 _READ = [
     ("id", pa.large_string()),
     ("text", pa.large_string()),
     ("beside", pa.large_string()),
     ("of", pa.uint64()),
     ("letters", pa.int64()),
+    ("rank", pa.int32()),
     ("score", pa.float64()),
 ]
 READ = pa.schema(_READ)
@@ -34,32 +44,39 @@ FILED = pa.schema([*_READ, ("whole", pa.uint64()), ("sketch", pa.uint64())])
 """Rows as they are filed: `whole` stands for all that is compared, and rows that look alike are near by `sketch`."""
 
 
+Preferred = Annotated[tuple[str, ...], AfterValidator(_each_once)]
+"""Sources, the best first."""
+
+
 class _Said(NamedTuple):
     text: str
     beside: str
     of: str
 
 
-def read(share: Share, row_type: type[Row], by: str, best: str | None, letters: int) -> Iterator[pa.RecordBatch]:
+def read(  # noqa: PLR0913 - what of a row is compared, and which of like rows stays
+    share: Share, row_type: type[Row], by: str, best: str | None, letters: int, prefer: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """The rows of a share in the schema READ, about so many letters at a time."""
     of_pairs = issubclass(row_type, Pair)
     said = ["task", "query", "query_language", "positive", "positive_language"] if of_pairs else ["text", "language"]
     row_id = row_type.schema.names[0]
-    for table in share.tables([row_id, *said, *(["scores"] if best else [])]):
+    for table in share.tables([row_id, *said, *(["scores"] if best else []), *(["source"] if prefer else [])]):
         rows = table.select(said).to_pylist()
         made = _batch(
             table[row_id].to_pylist(),
             [_pair(row, by) if of_pairs else _text(row) for row in rows],
+            ranks(table, prefer),
             _scores(table, best),
         )
         for start, end in runs(made["letters"].to_numpy(), letters):
             yield made.slice(start, end - start)
 
 
-def _batch(ids: Sequence[str], rows: Sequence[_Said], scores: pa.Array) -> pa.RecordBatch:
+def _batch(ids: Sequence[str], rows: Sequence[_Said], ranked: pa.Array, scores: pa.Array) -> pa.RecordBatch:
     texts, besides, ofs = zip(*rows, strict=True) if rows else ((), (), ())
     letters = [len(text) + len(beside) for text, beside in zip(texts, besides, strict=True)]
-    columns = [ids, texts, besides, _numbered(ofs), letters, scores]
+    columns = [ids, texts, besides, _numbered(ofs), letters, ranked, scores]
     return pa.record_batch([pa.array(column, field.type) for column, field in zip(columns, READ, strict=True)], READ)
 
 
@@ -89,6 +106,14 @@ def _scores(table: pa.Table, best: str | None) -> pa.Array:
         return pa.array(np.zeros(len(table)))
     scores = [dict(row or ()).get(best) for row in table["scores"].to_pylist()]
     return pa.array([-np.inf if score is None or np.isnan(score) else score for score in scores], pa.float64())
+
+
+def ranks(table: pa.Table, prefer: Sequence[str]) -> pa.Array:
+    """The place of each row's source among those that are preferred; the others come after them, all alike."""
+    if not prefer:
+        return pa.array(np.zeros(len(table), np.int32))
+    places = pc.index_in(table["source"].combine_chunks(), pa.array(prefer, pa.string()))
+    return pc.fill_null(places, len(prefer))
 
 
 def _numbered(texts: Iterable[str]) -> list[int]:

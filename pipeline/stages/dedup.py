@@ -1,6 +1,7 @@
 """Pairs without their exact copies.
 
-Which copy stays must not depend on order or on parts, so it is the one with the smallest id. To find it among more pairs
+Which copy stays must not depend on order or on parts, so it is the one with the smallest id, of the source that is
+preferred where one is. To find it among more pairs
 than memory holds, each pair's key and id go to a bucket by key, and a bucket is sorted at a time, on whichever worker is
 free; a worker that judges pairs then opens nothing but the ids to drop.
 """
@@ -16,10 +17,11 @@ import pyarrow.compute as pc
 from pipeline.digest import LENGTH, digest
 from pipeline.rows import Pair, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, gathered
+from pipeline.stages.compared import Preferred, ranks
 from pipeline.stages.copies import COPIES, Copies, refuse_repeated, write_copies
 from pipeline.stages.wording import sentence_key
 
-_KEYED = pa.schema([("key", pa.binary(LENGTH // 2)), ("pair_id", pa.large_string())])
+_KEYED = pa.schema([("key", pa.binary(LENGTH // 2)), ("rank", pa.int32()), ("pair_id", pa.large_string())])
 _COLUMNS = ("pair_id", "task", "query", "query_language", "positive", "positive_language")
 
 
@@ -27,7 +29,8 @@ class Dedup(ComparingStage):
     """One pair of those that say the same, but for case, width, blanks and the punctuation at the end.
 
     `by` says what must be the same: the "pair"; the "query", asked for different positives of one language; or the
-    "text" that was written, given for different seeds. A model with nothing to say repeats itself in the last two ways.
+    "text" that was written, given for different seeds. A model with nothing to say repeats itself in the last two ways. The pair that stays is of
+    the source that `prefer` names first, and of one source has the least id.
     """
 
     takes: ClassVar[Mapping[str, tuple[type[Row], ...]]] = {"input": (Pair,)}
@@ -38,6 +41,7 @@ class Dedup(ComparingStage):
     kind: Literal["dedup"] = "dedup"
     input: Inputs
     by: Literal["pair", "query", "text"] = "pair"
+    prefer: Preferred = ()
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
         return given["input"]
@@ -48,9 +52,10 @@ class Dedup(ComparingStage):
     def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
         """Each pair's key and id, to a bucket by key."""
         count = self.buckets(context.inputs["input"].count())
-        for table in share.tables(_COLUMNS):
+        for table in share.tables([*_COLUMNS, *(["source"] if self.prefer else [])]):
             keys = [self._key(row) for row in table.to_pylist()]
-            keyed = pa.table([keys, table["pair_id"].cast(pa.large_string())], schema=_KEYED)
+            ids = table["pair_id"].cast(pa.large_string())
+            keyed = pa.table([keys, ranks(table, self.prefer), ids], schema=_KEYED)
             bucket = np.array([int.from_bytes(key[:4], "big") * count >> 32 for key in keys], np.int64)
             for number in np.unique(bucket).tolist():
                 yield number, keyed.filter(pa.array(bucket == number))
@@ -58,8 +63,10 @@ class Dedup(ComparingStage):
     def gather(self, bucket: pa.Table, context: Context) -> pa.Table:  # noqa: ARG002 - a bucket holds all it takes
         """The ids of one bucket that go, each with the id that stays."""
         keyed = bucket.sort_by([("key", "ascending"), ("pair_id", "ascending")])
+        refuse_repeated(keyed["pair_id"].combine_chunks(), "pair")
+        if self.prefer:
+            keyed = keyed.sort_by([("key", "ascending"), ("rank", "ascending"), ("pair_id", "ascending")])
         keys, ids = keyed["key"].combine_chunks(), keyed["pair_id"].combine_chunks()
-        refuse_repeated(ids, "pair")
         is_copy = np.zeros(len(keys), bool)
         is_copy[1:] = pc.equal(keys[1:], keys[:-1]).to_numpy(zero_copy_only=False)
         firsts = np.maximum.accumulate(np.where(is_copy, 0, np.arange(len(keys))))

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline.rows import Document, Pair, Passage, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, StageError, gathered, shares
-from pipeline.stages.compared import FILED, I64, Compared, read, runs, side_of
+from pipeline.stages.compared import FILED, I64, Compared, Preferred, read, runs, side_of
 from pipeline.stages.copies import COPIES, Copies, Copy, refuse_repeated, write_copies
 from pipeline.stages.minhash import (
     U64,
@@ -44,8 +44,8 @@ class NearDedup(ComparingStage):
     `by` says what is compared: the "text" of documents and passages; of pairs the "query", the "positive", the side that was
     "written", or the "pair", of which both sides must be near. Only texts of one language are compared, and pairs of one task.
     `similarity` is the least that is near, and `gram` the length of the grams: at 0.75 and 5, texts in which one word of
-    twenty differs are near, and questions in which one of eight does are not. The row that stays has the highest score named
-    `best`, or else the least id. Rows of a cluster have the id of that row in `clusters`, under the side that was compared. An
+    twenty differs are near, and questions in which one of eight does are not. The row that stays is of the source that `prefer`
+    names first, has the highest score named `best`, or else the least id. Rows of a cluster have the id of that row in `clusters`, under the side that was compared. An
     empty text is in none.
     """
 
@@ -65,9 +65,10 @@ class NearDedup(ComparingStage):
     gram: Annotated[int, Field(ge=1, le=32)] = 5
     keep: Literal["one", "all"] = "one"
     best: str | None = None
+    prefer: Preferred = ()
 
     def gives(self, given: Mapping[str, type[Row]]) -> type[Row]:
-        """The rows it takes. Raises StageError where those have nothing that `by` or `best` names."""
+        """The rows it takes. Raises StageError where those have nothing that `by`, `best` or `prefer` names."""
         row_type = given["input"]
         of_pairs = issubclass(row_type, Pair)
         if self.by and (self.by == "text") == of_pairs:
@@ -75,6 +76,8 @@ class NearDedup(ComparingStage):
             raise StageError(f"by: {row_type.__name__} rows are not compared by {self.by}; {may} may be given")
         if self.best and not of_pairs:
             raise StageError(f"best: {row_type.__name__} rows have no scores; leave it out, and the least id stays")
+        if self.prefer and not of_pairs:
+            raise StageError(f"prefer: {row_type.__name__} rows have no source; leave it out")
         return row_type
 
     def buckets(self, rows: int) -> int:
@@ -103,7 +106,7 @@ class NearDedup(ComparingStage):
         row_type = context.inputs["input"].row_type
         keys, whole = [np.empty((self._cut.bands, 0), np.uint64)], [np.empty(0, np.uint64)]
         with pa.ipc.new_file(str(_filed_path(context.folder)), FILED) as file:
-            for batch in read(share, row_type, self._compared(row_type), self.best, self.letters_at_once):
+            for batch in read(share, row_type, self._compared(row_type), self.best, self.letters_at_once, self.prefer):
                 signed, filed = self._filed(batch)
                 file.write_batch(filed)
                 keys.append(signed)
@@ -242,6 +245,7 @@ def _clusters(edges: pa.Table, compared: Compared) -> pa.Table:
     np.maximum.at(nearest, ends, np.tile(similarity, 2))
     members = {
         "cluster": connected_components(graph, directed=False)[1],
+        "rank": compared.take("rank", rows),
         "score": compared.take("score", rows),
         "id": compared.take("id", rows),
         "nearest": nearest,
@@ -250,9 +254,11 @@ def _clusters(edges: pa.Table, compared: Compared) -> pa.Table:
 
 
 def _with_kept(members: pa.Table) -> pa.Table:
-    members = members.sort_by([("cluster", "ascending"), ("score", "descending"), ("id", "ascending")]).combine_chunks()
+    by_id = members.sort_by([("cluster", "ascending"), ("id", "ascending")])
+    refuse_repeated(by_id["id"].combine_chunks(), "row")
+    first_is_kept = [("cluster", "ascending"), ("rank", "ascending"), ("score", "descending"), ("id", "ascending")]
+    members = members.sort_by(first_is_kept).combine_chunks()
     clusters, ids = members["cluster"].to_numpy(), members["id"].combine_chunks()
-    refuse_repeated(ids, "row")
     is_first = np.ones(len(clusters), bool)
     is_first[1:] = clusters[1:] != clusters[:-1]
     first = np.maximum.accumulate(np.where(is_first, np.arange(len(clusters)), 0))

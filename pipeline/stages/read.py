@@ -24,13 +24,17 @@ from pipeline.stages.read_fields import (
     title_of,
 )
 from pipeline.stages.read_sources import (
+    DELIMITED,
+    JSON,
     JSON_SUFFIXES,
+    PARQUET,
     PARQUET_SUFFIXES,
     Columns,
     Line,
     data_files,
     json_lines,
     parquet_rows,
+    refuse_other,
 )
 from pipeline.stages.read_unique import Read, first_of_each_id
 
@@ -44,19 +48,21 @@ _MOST_DETAIL = 500
 class Reader(TableStage):
     """What all readers share: lines from somewhere, each made a row or a reject.
 
-    A reject's id is the place it was read at, `FILE:LINE` (from 1) or `FILE:ROW` (from 0).
+    A reject's id is the place it was read at, `FILE:LINE` (from 1) or `FILE:ROW` (from 0). `license` is that of the source, as
+    its owner gives it; the card of a release names it.
     """
 
     file_fields: ClassVar[tuple[str, ...]] = ("path",)
 
     language: LanguageOrAuto = "auto"
     max_chars: PositiveInt = 1_000_000
+    license: str | None = None
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         raise NotImplementedError
 
-    def row(self, values: Values) -> Read:
-        """The row that the values make. Raises Unfit."""
+    def made(self, line: Line) -> Iterator[Read | Reject]:
+        """What becomes of a line: rows, rejects, or both."""
         raise NotImplementedError
 
     def columns(self) -> Columns:
@@ -65,13 +71,15 @@ class Reader(TableStage):
     def table(self, context: Context) -> Iterator[Row | Reject]:
         """The rows and rejects. Raises StageError where there is nothing to read at all."""
         is_empty = True
-        for row in first_of_each_id(self._placed(context)):
+        for row in first_of_each_id(self.placed(context)):
             is_empty = False
             yield row
         if is_empty:
-            raise StageError(f"{self.source(context)}: not one row in it; point the step at the data, or leave it out")
+            raise StageError(
+                f"{self.read_from(context)}: not one row in it; point the step at the data, or leave it out"
+            )
 
-    def source(self, context: Context) -> str:
+    def read_from(self, context: Context) -> str:
         """What was read, for messages."""
         return str(context.files["path"])
 
@@ -80,15 +88,15 @@ class Reader(TableStage):
         """The longest line: a character takes 12 bytes at most, as two escapes, and other keys have room too."""
         return 12 * self.max_chars + 1_000_000
 
-    def _placed(self, context: Context) -> Iterator[tuple[str, Read | Reject]]:
+    def placed(self, context: Context) -> Iterator[tuple[str, Read | Reject]]:
+        """The rows and rejects, each with the place it was read at."""
         for line in self.lines(context):
-            yield line.row_id, line if isinstance(line, Reject) else self._row_or_reject(line)
+            for made in (line,) if isinstance(line, Reject) else self.made(line):
+                yield line.row_id, made
 
-    def _row_or_reject(self, line: Line) -> Read | Reject:
-        try:
-            return self.row(line.values)
-        except Unfit as unfit:
-            return Reject(line.row_id, unfit.reason, unfit.detail[:_MOST_DETAIL])
+
+def refused(place: str, unfit: Unfit) -> Reject:
+    return Reject(place, unfit.reason, unfit.detail[:_MOST_DETAIL])
 
 
 class DocumentReader(Reader):
@@ -104,7 +112,14 @@ class DocumentReader(Reader):
     id_field: str | None = None
     title_field: str = TITLE_KEY
 
+    def made(self, line: Line) -> Iterator[Document | Reject]:
+        try:
+            yield self.row(line.values)
+        except Unfit as unfit:
+            yield refused(line.row_id, unfit)
+
     def row(self, values: Values) -> Document:
+        """The document that the values make. Raises Unfit."""
         text = text_of(values, self.text_field, self.max_chars)
         title = title_of(values, self.title_field, self.max_chars)
         given = named_id_of(values, self.id_field) if self.id_field else id_of(values, ID_KEYS)
@@ -130,6 +145,7 @@ class ReadJsonl(DocumentReader):
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         for file in data_files(context.files["path"], JSON_SUFFIXES):
+            refuse_other(file, {PARQUET: "read_parquet", DELIMITED: "read_hf, from its folder"})
             yield from json_lines(file, self.max_bytes)
 
 
@@ -141,6 +157,7 @@ class ReadParquet(DocumentReader):
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         for file in data_files(context.files["path"], PARQUET_SUFFIXES):
+            refuse_other(file, {JSON: "read_jsonl", DELIMITED: "read_hf, from its folder"})
             yield from parquet_rows(file, self.columns())
 
 
@@ -152,12 +169,18 @@ class ReadBeir(DocumentReader):
     id_field: str | None = "_id"
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
-        for file in data_files(_corpus(context.files["path"]), JSON_SUFFIXES):
+        for file in data_files(corpus_of(context.files["path"]), JSON_SUFFIXES):
             yield from json_lines(file, self.max_bytes)
 
 
-def _corpus(folder: Path) -> Path:
-    found = [folder / f"corpus{suffix}" for suffix in JSON_SUFFIXES if (folder / f"corpus{suffix}").is_file()]
+def corpus_of(folder: Path) -> Path:
+    """The corpus of a folder in BEIR's layout. Raises StageError where it has none."""
+    return beir_file(folder, "corpus", "give the folder that holds corpus.jsonl, or use read_jsonl")
+
+
+def beir_file(folder: Path, name: str, way_out: str) -> Path:
+    """The JSON lines of this name, plain or compressed. Raises StageError where there are none."""
+    found = [folder / f"{name}{suffix}" for suffix in JSON_SUFFIXES if (folder / f"{name}{suffix}").is_file()]
     if not found:
-        raise StageError(f"{folder}: no corpus.jsonl in it; give the folder that holds corpus.jsonl, or use read_jsonl")
+        raise StageError(f"{folder}: no {name}.jsonl in it; {way_out}")
     return found[0]

@@ -47,7 +47,7 @@ def text_of(values: Values, key: str, max_chars: int, name: str = "text") -> str
     """The text under a key. Raises Unfit for no_NAME, empty_NAME, too_long or invalid_unicode."""
     text = values.get(key)
     if not isinstance(text, str):
-        raise Unfit(f"no_{name}", _missing(values, key))
+        raise Unfit(f"no_{name}", missing(values, key))
     if not text or text.isspace():
         raise Unfit(f"empty_{name}", f"{key!r} is blank")
     return _checked(key, text, max_chars)
@@ -98,7 +98,7 @@ def named_id_of(values: Values, key: str) -> str:
     """The id under a key that every row must have."""
     found = id_of(values, (key,))
     if found is None:
-        raise Unfit("bad_id", _missing(values, key))
+        raise Unfit("bad_id", missing(values, key))
     return found
 
 
@@ -142,7 +142,7 @@ def _checked(key: str, text: str, max_chars: int) -> str:
     return text
 
 
-def _missing(values: Values, key: str) -> str:
+def missing(values: Values, key: str) -> str:
     if key in values:
         return f"{key!r} must be given as a string, got {reprlib.repr(values[key])}"
     return f"no {key!r}; the row has {', '.join(reprlib.repr(there) for there in list(values)[:12]) or 'no keys'}"

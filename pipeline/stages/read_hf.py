@@ -1,4 +1,4 @@
-"""Documents from a data set in the layout of the `datasets` library, on the hub or in a local folder.
+"""Documents and labelled pairs from a data set in the layout of the `datasets` library, on the hub or in a local folder.
 
 A name on the hub says what the data are only together with a commit: what `main` holds changes under the same recipe. A
 local folder counts by its content. No code that comes with a data set is ever run.
@@ -14,22 +14,22 @@ from pydantic import BeforeValidator, PositiveInt, model_validator
 from pipeline.draws import Tag, Tags, once
 from pipeline.rows import Reject
 from pipeline.stages.base import Context, StageError
-from pipeline.stages.read import DocumentReader
+from pipeline.stages.read import DocumentReader, Reader
 from pipeline.stages.read_fields import AUTO
-from pipeline.stages.read_sources import Line
+from pipeline.stages.read_pairs import PairReader
+from pipeline.stages.read_sources import Line, with_columns
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LANGUAGE = "{language}"
 
 
-class ReadHF(DocumentReader):
-    """One document a row of one split: of `name` on the hub at `revision`, or of the local folder `path`.
+class HubReader(Reader):
+    """The rows of one split: of `name` on the hub at `revision`, or of the local folder `path`.
 
     A data set with a config for each language is read for all of `languages` by one step: `{language}` in `config` stands for
     each tag, or for what `codes` says the data set calls it. `limit` is the most rows that are read, of each config.
     """
 
-    kind: Literal["read_hf"] = "read_hf"
     name: str | None = None
     revision: str | None = None
     path: str | None = None
@@ -41,7 +41,7 @@ class ReadHF(DocumentReader):
     streaming: bool = True
 
     @model_validator(mode="after")
-    def _names_one_source(self) -> "ReadHF":
+    def _names_one_source(self) -> "HubReader":
         if (self.name is None) == (self.path is None):
             raise ValueError("give either name (a data set on the hub) or path (a local folder)")
         if self.path is not None and self.revision is not None:
@@ -62,13 +62,13 @@ class ReadHF(DocumentReader):
     def most_rows(self, given: int | None) -> int | None:  # noqa: ARG002 - it reads no step
         return None if self.limit is None else self.limit * len(self.languages or "1")
 
-    def source(self, context: Context) -> str:
+    def read_from(self, context: Context) -> str:
         return f"{self.name}@{self.revision}" if self.name else str(context.files["path"])
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         from datasets.exceptions import DatasetsError
 
-        source = self.source(context)
+        source = self.read_from(context)
         try:
             for tag, config in self._configs():
                 where = ":".join(filter(None, (self.name or context.files["path"].name, config if tag else None)))
@@ -106,3 +106,18 @@ class ReadHF(DocumentReader):
         if self.name:
             return "is the hub reachable, HF_HUB_OFFLINE unset, name, revision, config and split right? Else give a local path"
         return "are config and split right, and are its files complete?"
+
+
+class ReadHF(HubReader, DocumentReader):
+    """One document a row."""
+
+    kind: Literal["read_hf"] = "read_hf"
+
+
+class ReadPairsHF(HubReader, PairReader):
+    """One pair a row and positive, as `read_pairs` makes them."""
+
+    kind: Literal["read_pairs_hf"] = "read_pairs_hf"
+
+    def lines(self, context: Context) -> Iterator[Line | Reject]:
+        return with_columns(super().lines(context), self.needed(), self.read_from(context))

@@ -8,8 +8,9 @@ import io
 import json
 import os
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -21,9 +22,15 @@ from pipeline.stages.base import StageError
 
 JSON_SUFFIXES = tuple(kind + packed for kind in (".jsonl", ".ndjson") for packed in ("", ".gz", ".bz2", ".zst"))
 PARQUET_SUFFIXES = (".parquet",)
+TSV_SUFFIXES = tuple(f".tsv{packed}" for packed in ("", ".gz", ".bz2", ".zst"))
+JSON, PARQUET, DELIMITED = "JSON lines", "Parquet", "a table of delimited text"
 
+_PARQUET_BEGINS = b"PAR1"
 _BOM = b"\xef\xbb\xbf"
 _ROWS_AT_ONCE = 256
+_ROWS_LOOKED_AT = 32
+_LONGEST_NAME = 60
+_DELIMITED_SUFFIXES = (".csv", *TSV_SUFFIXES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +89,61 @@ def data_files(path: Path, suffixes: tuple[str, ...]) -> list[DataFile]:
 def _name(path: Path, folder: Path) -> str:
     """A file name may hold bytes that are no UTF-8, which no table could store."""
     return os.fsencode(path.relative_to(folder).as_posix()).decode("utf-8", "backslashreplace")
+
+
+def refuse_other(file: DataFile, readers: Mapping[str, str]) -> None:
+    """Raises StageError where a file is plainly of a kind that another reader reads, and names that reader.
+
+    Line by line, such a file would be nothing but rejects that say it is no JSON.
+    """
+    kind = _kind(file)
+    if kind is not None and kind in readers:
+        raise StageError(f"{file.path}: is {kind}; read it with kind: {readers[kind]}")
+
+
+def is_parquet(file: DataFile) -> bool:
+    """Whether it is Parquet by its suffix, or by what it begins with."""
+    return file.name.endswith(PARQUET_SUFFIXES) or _kind(file) == PARQUET
+
+
+def _kind(file: DataFile) -> str | None:
+    if file.name.endswith(_DELIMITED_SUFFIXES):
+        return DELIMITED
+    with file.path.open("rb") as opened:
+        begin = opened.read(4)
+    if begin == _PARQUET_BEGINS:
+        return PARQUET
+    return JSON if file.name.endswith(JSON_SUFFIXES) else None
+
+
+def with_columns(lines: Iterable[Line | Reject], columns: Sequence[str], where: str) -> Iterator[Line | Reject]:
+    """The same lines. Raises StageError where a column is in none of the first of them, and names those that are."""
+    lines = iter(lines)
+    first = list(islice(lines, _ROWS_LOOKED_AT))
+    there = dict.fromkeys(_short(key) for line in first if isinstance(line, Line) for key in line.values)
+    if there:
+        Columns(tuple(columns)).among(there, where)
+    yield from first
+    yield from lines
+
+
+def _short(name: str) -> str:
+    """A name of a column fit for a message; a column that is asked for is never cut."""
+    return name if len(name) <= _LONGEST_NAME else reprlib.repr(name)
+
+
+def text_lines(file: DataFile, max_bytes: int) -> Iterator[tuple[str, str] | Reject]:
+    """The lines of a text with their places, `FILE:LINE` from 1; blank ones are none."""
+    for number, line in enumerate(_bounded_lines(file.path, max_bytes), 1):
+        place = f"{file.name}:{number}"
+        if line is None:
+            yield Reject(place, "too_long", f"the line is longer than {max_bytes:,} bytes")
+            continue
+        try:
+            if (text := line.removeprefix(_BOM).decode("utf-8").rstrip("\r\n")).strip():
+                yield place, text
+        except UnicodeDecodeError as error:
+            yield Reject(place, "invalid_utf8", f"byte 0x{line[error.start]:02x} at {error.start}: {error.reason}")
 
 
 def json_lines(file: DataFile, max_bytes: int) -> Iterator[Line | Reject]:

@@ -236,7 +236,7 @@ class Mine:
                 *(ids[place] for place in places),
             ],
             negative_scores=[*unmeasured, *(float(self.pool.scores[place]) for place in places)],
-            negative_origins=[*("written" for _ in written), *(self._origin(place) for place in places)],
+            negative_origins=[*(pair.written_origin for _ in written), *(self._origin(place) for place in places)],
             negative_lexical=[*unmeasured, *map(self._lexical, places)],
             negative_overlap=[*unmeasured, *(overlaps[place] for place in places)],
             negative_semantic=[*unmeasured, *(self.semantic.get(place) for place in places)],

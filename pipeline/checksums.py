@@ -1,0 +1,93 @@
+"""The files of a release, held against its SHA256SUMS: a release does not change, and what changed is none."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pipeline.raw_config import ConfigError
+from pipeline.store import StoreError
+
+SUMS = "SHA256SUMS"
+LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
+"""A checksum and the file that it is of."""
+
+
+@dataclass(frozen=True)
+class ReleaseFile:
+    """A file of a release: where it lies, its name there and on the Hub, its bytes, its checksum."""
+
+    path: Path
+    name: str
+    size: int
+    sha256: str
+
+
+def find_release(given: str, root: Path) -> Path:
+    """The folder of a release, given as such, or the newest one of a recipe's build.
+
+    Raises ConfigError where there is none, and says what was looked for.
+    """
+    if (Path(given) / SUMS).is_file():
+        return Path(given)
+    folders = [build / "release" for build in (root / given, Path(given))]
+    placed = [sums for folder in folders for sums in folder.glob(f"[!.]*/{SUMS}")]
+    if not placed:
+        raise ConfigError(
+            f"{given}: no release; neither that folder has a {SUMS} nor is there a release in {folders[0]}. "
+            "`pairmill run` places one when it is done"
+        )
+    return max(placed, key=lambda sums: (sums.stat().st_mtime_ns, sums)).parent
+
+
+def release_files(release: Path) -> list[ReleaseFile]:
+    """The files of a release by name, each checked against its SHA256SUMS, which comes last.
+
+    Raises StoreError for a file that is changed, missing, or not listed.
+    """
+    listed = dict(_sums(release / SUMS))
+    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()} - {SUMS}
+    if strangers := sorted(there - set(listed)):
+        raise StoreError(
+            f"{release / strangers[0]}: is not in {SUMS}; take it out of the release, which does not change"
+        )
+    files = [_checked(release / name, name, listed[name]) for name in sorted(listed)]
+    sums = release / SUMS
+    return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, _sha256(sums))]
+
+
+def _sums(path: Path) -> Iterator[tuple[str, str]]:
+    """The names and checksums of a SHA256SUMS."""
+    for number, line in enumerate(lines(path), start=1):
+        match = LINE.fullmatch(line)
+        if not match or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
+            raise StoreError(
+                f"{path}: line {number} is not a checksum and a file of this folder; place the release again"
+            )
+        yield match[2], match[1]
+
+
+def lines(path: Path) -> list[str]:
+    """The lines of a SHA256SUMS."""
+    try:
+        return path.read_text("utf-8").removesuffix("\n").split("\n")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise StoreError(f"{path}: cannot be read ({cause})") from cause
+
+
+def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
+    try:
+        found, size = _sha256(path), path.stat().st_size
+    except OSError as cause:
+        raise StoreError(
+            f"{path}: is in {SUMS} and cannot be read ({cause.strerror}); place the release again"
+        ) from cause
+    if found != sha256:
+        raise StoreError(f"{path}: is not what {SUMS} says; a release does not change: place a new one")
+    return ReleaseFile(path, name, size, sha256)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

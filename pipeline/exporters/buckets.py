@@ -1,0 +1,49 @@
+"""Rows that are made single and put in order however many there are: by buckets, of which one at a time is in memory."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.digest import digest_text
+from pipeline.exporters.texts import column
+
+
+class Buckets:
+    """Rows of one schema in files by the digest of one column."""
+
+    def __init__(self, schema: pa.Schema, by: str, folder: Path, count: int) -> None:
+        self._schema, self._by, self._folder, self._count = schema, by, folder, count
+        self._writers: dict[int, Any] = {}
+        folder.mkdir()
+
+    def add(self, table: pa.Table) -> None:
+        keys = column(table, self._by).dictionary_encode()
+        of_key = [int(digest_text(key)[:4], 16) % self._count for key in keys.dictionary.to_pylist()]
+        numbers = np.array(of_key, np.int64)[keys.indices.to_numpy()]
+        for number in np.unique(numbers).tolist():
+            self._writer(number).write_table(table.filter(pa.array(numbers == number)))
+
+    def _writer(self, number: int) -> Any:
+        if number not in self._writers:
+            self._writers[number] = pa.ipc.new_stream(str(self._path(number)), self._schema)
+        return self._writers[number]
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number:05}"
+
+    def close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+
+    def read(self, order: Sequence[str], single: Sequence[str]) -> Iterator[pa.Table]:
+        """Each bucket, sorted by these columns; of rows that are the same in `single` the first."""
+        self.close()
+        for number in sorted(self._writers):
+            with pa.memory_map(str(self._path(number))) as source:
+                rows = pa.ipc.open_stream(source).read_all().sort_by([(name, "ascending") for name in order])
+            numbered = rows.append_column("number", pa.array(np.arange(len(rows))))
+            first = numbered.group_by([*single], use_threads=False).aggregate([("number", "min")])["number_min"]
+            yield rows.take(first.sort())

@@ -1,0 +1,1 @@
+"""A finished export as a folder that can be kept, pushed and cited."""

@@ -1,0 +1,178 @@
+"""A release as a folder that never changes: outputs/RECIPE/release/NAME, whole or not at all.
+
+The files of an export are linked there, not copied, and made read-only in both places: nothing writes to a committed step
+again. What we add holds no date and no machine, so that the same build gives the same bytes; its folder's name is the date.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import count
+from pathlib import Path
+
+from pipeline.checksums import SUMS
+from pipeline.config import ConfigError, Recipe
+from pipeline.exporters.export import Export
+from pipeline.lock import lock
+from pipeline.plan import Step
+from pipeline.release.built import CARD, CONTENTS, CROISSANT, LINEAGE, Contents, read_contents
+from pipeline.release.card import card
+from pipeline.release.croissant import Stored, croissant
+from pipeline.release.lineage import Lineage, read_lineage
+from pipeline.release.origins import origins
+from pipeline.store import StoreError, link, placed_folder, write_bytes
+
+_NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
+"""What is a folder's name everywhere, and a tag's on the Hub."""
+
+_OURS = frozenset({CARD, CROISSANT, LINEAGE, SUMS, CONTENTS})
+
+
+def place_new(recipe: Recipe, steps: Sequence[Step], build: Path, day: str) -> list[Path]:
+    """Where the release of each export of a finished build is; one that is not released yet is placed under the day.
+
+    Raises StoreError where it cannot be written.
+    """
+    exports = _exports(steps)
+    if not exports:
+        return []
+    with lock(build):
+        _clear(build)
+        return [_released(step, build) or _place(recipe, step, steps, _free(build, day)) for step in exports]
+
+
+def place_named(recipe: Recipe, steps: Sequence[Step], build: Path, name: str) -> list[Path]:
+    """Place the release of a finished build under a name; of a second export under NAME.2, and so on.
+
+    Raises ConfigError before anything is written where the build is not finished or the name is taken or is none.
+    """
+    exports = check_finished(steps, build)
+    if not _NAME.fullmatch(name) or len(name) > 64 or name.endswith(".lock"):
+        raise ConfigError(f"--name: {name!r} is no name of letters, digits, and single . _ or - between them")
+    folders = [_folder(build, name, number) for number in range(1, len(exports) + 1)]
+    if taken := next((folder for folder in folders if folder.exists()), None):
+        raise ConfigError(f"--name: {taken} is there already, and a release does not change; choose another name")
+    with lock(build):
+        _clear(build)
+        return [_place(recipe, step, steps, at) for step, at in zip(exports, folders, strict=True)]
+
+
+def check_finished(steps: Sequence[Step], build: Path) -> list[Step]:
+    """The exports of a build. Raises ConfigError where it has none, or a step is not done."""
+    exports = _exports(steps)
+    if not exports:
+        raise ConfigError("no step is an export, so there is nothing to release; add one: {kind: export, input: …}")
+    if missing := next((step.name for step in steps if not step.artifact(build).is_committed), None):
+        raise ConfigError(f"{build}: {missing} is not made yet; `pairmill run` the same config first")
+    return exports
+
+
+def _exports(steps: Sequence[Step]) -> list[Step]:
+    return [step for step in steps if isinstance(step.stage, Export)]
+
+
+def _folder(build: Path, name: str, number: int) -> Path:
+    return build / "release" / (name if number == 1 else f"{name}.{number}")
+
+
+def _free(build: Path, day: str) -> Path:
+    return next(folder for number in count(1) if not (folder := _folder(build, day, number)).exists())
+
+
+def _clear(build: Path) -> None:
+    """Remove what a placing that was killed left; nobody else writes there while the build is held."""
+    for left in (build / "release").glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def _released(step: Step, build: Path) -> Path | None:
+    """The newest release of just this export, if there is one."""
+    built = step.artifact(build).built
+    files = list(_built_files(built))
+    placed = sorted((build / "release").glob(f"[!.]*/{LINEAGE}"), key=lambda path: (path.stat().st_mtime_ns, path))
+    return next(
+        (path.parent for path in reversed(placed) if _is_of(step, path) and _holds(path.parent, built, files)), None
+    )
+
+
+def _is_of(step: Step, lineage: Path) -> bool:
+    try:
+        export = json.loads(lineage.read_bytes())["export"]
+    except (OSError, ValueError, LookupError, TypeError):  # what says nothing of itself is no release of ours
+        return False
+    return bool(export == {"step": step.name, "fingerprint": step.fingerprint})
+
+
+def _holds(release: Path, built: Path, files: Sequence[str]) -> bool:
+    """Whether it has these very files: a step whose folder was removed may have been made again, and otherwise."""
+    sums = _sums(release / SUMS)
+    return sums.keys() - _OURS == set(files) and all(
+        _is_same(built / file, release / file, sums[file]) for file in files
+    )
+
+
+def _sums(path: Path) -> dict[str, str]:
+    """The checksums in a file of them, by path."""
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
+
+
+def _is_same(built: Path, placed: Path, sha256: str) -> bool:
+    """Links are told by the file system; only copies have to be read."""
+    return placed.is_file() and (built.samefile(placed) or _sha256(built) == sha256)
+
+
+def _place(recipe: Recipe, step: Step, steps: Sequence[Step], folder: Path) -> Path:
+    build = folder.parent.parent
+    built = step.artifact(build).built
+    contents, lineage = read_contents(built), read_lineage(recipe, step, steps, build)
+    with placed_folder(folder) as beside:
+        for file in _built_files(built):
+            (beside / file).parent.mkdir(parents=True, exist_ok=True)
+            link(built / file, beside / file)
+        stored = {file: _stored(beside / file) for file in _built_files(built)}
+        for file, content in _told(lineage, contents, stored):
+            write_bytes(beside / file, content)
+        for path in beside.rglob("*"):
+            if path.is_file():
+                path.chmod(0o444)
+    return folder
+
+
+def _built_files(built: Path) -> Iterator[str]:
+    """The paths of what an export built, in order, without what it says of it."""
+    for path in sorted(path for path in built.rglob("*") if path.is_file()):
+        name = path.relative_to(built).as_posix()
+        if name not in _OURS and not any(part.startswith(".") for part in name.split("/")):
+            yield name
+
+
+def _told(lineage: Lineage, contents: Contents, stored: Mapping[str, Stored]) -> Iterator[tuple[str, bytes]]:
+    """The files that we add: all that is said of the data, and at last the checksums of everything."""
+    made_of = origins(lineage, contents)
+    licenses = sorted({one for one in made_of.licenses if one})
+    described = croissant(str(lineage.recipe["name"]), contents, licenses, stored)
+    texts = {CARD: card(lineage, contents), CROISSANT: _json(described), LINEAGE: _json(lineage.as_json())}
+    sums = {file: one.sha256 for file, one in stored.items()}
+    for name, text in texts.items():
+        sums[name] = hashlib.sha256(text.encode()).hexdigest()
+        yield name, text.encode()
+    yield SUMS, "".join(f"{sha256}  {name}\n" for name, sha256 in sorted(sums.items())).encode()
+
+
+def _json(value: Mapping[str, object]) -> str:
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
+def _stored(path: Path) -> Stored:
+    return Stored(path.stat().st_size, _sha256(path))
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as cause:
+        raise StoreError(f"{path}: cannot be read ({cause.strerror}); is it whole?") from cause
