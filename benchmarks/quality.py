@@ -21,8 +21,7 @@ from benchmarks.filters import table
 from benchmarks.quality_arms import ARMS, Ground, Setting, mined, run
 from benchmarks.quality_pairs import SPOILT, Part, build, study, training_pairs
 
-CHOSEN = Setting(layers=2, steps=60, batch=16, rate=1e-4, length=96)
-THREADS = 2
+CHOSEN = Setting(layers=0, steps=120, batch=8, rate=5e-4, length=96)
 DRAWS = 2000
 KEYS = ("arm", "seed", "part", "setting", "data")
 """What tells one run from another."""
@@ -59,7 +58,7 @@ def measure(given: argparse.Namespace, setting: Setting) -> list[Line]:
     """The lines of all runs that are asked for; those that are not there yet are made."""
     import torch
 
-    torch.set_num_threads(THREADS)
+    torch.set_num_threads(given.threads)
     of, results = study(given.data), given.work / "results.jsonl"
     among = mined(build(of, given.work))
     _tell_pairs(among.kept, among.every, training_pairs(of))
@@ -146,6 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="the folder that holds xquad/en")
     add("--work", type=Path, required=True, help="the build and the results are kept here")
     add("--seeds", type=int, default=3)
+    add("--threads", type=int, default=2)
     add("--arms", nargs="+", choices=list(ARMS), default=list(ARMS), help="these alone")
     add(
         "--part",

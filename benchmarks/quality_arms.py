@@ -65,6 +65,7 @@ def mined(built: Path) -> Mined:
         _rows(built, "all_examples", Example),
         hits,
         _rows(built, "passages", Passage),
+        " ".join(_step(built, name).folder.name for name in ("examples", "all_examples")),
     )
 
 
@@ -128,7 +129,7 @@ def run(arm: str, seed: int, on: Ground) -> Result:
     losses: list[float] = []
     columns = training_rows(arm, on.mined, seed)
     if arm != "a":
-        objective = Objective("one" if arm == "g" else "five", margin=None)
+        objective = Objective("one" if arm == "g" else "five")
         options = Options(setting.batch, setting.steps, setting.rate, objective=objective, seed=seed)
         losses = train(model, Rows.from_dict(columns), options)
     fifth = max(1, len(losses) // 5)

@@ -38,6 +38,7 @@ class Options(NamedTuple):
 def train(model: Any, rows: Any, options: Options) -> list[float]:
     """Train a SentenceTransformer on a `datasets.Dataset` of anchor, positive, negatives; gives the loss of each step."""
     from sentence_transformers import SentenceTransformerTrainer
+    from transformers import PrinterCallback
 
     with tempfile.TemporaryDirectory(prefix="pairmill-train-") as scratch:
         trainer = SentenceTransformerTrainer(
@@ -46,6 +47,7 @@ def train(model: Any, rows: Any, options: Options) -> list[float]:
             train_dataset=rows,
             loss=loss(model, options.objective),
         )
+        trainer.remove_callback(PrinterCallback)  # a line for every step; who calls gets them
         trainer.train()
     return [float(row["loss"]) for row in trainer.state.log_history if "loss" in row]
 

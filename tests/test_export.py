@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -381,16 +382,20 @@ def test_a_table_with_something_missing_is_found(tmp_path: Path, table: pa.Table
         readback.check_parquet(tmp_path / "rows.parquet", 2, ["a", "b"], {"b"})
 
 
+@pytest.mark.parametrize("shard_rows", [2, 100])
 def test_a_disk_that_is_full_says_so_and_leaves_nothing_half_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shard_rows: int
 ) -> None:
+    """With small files that shows on the way, with a large one when the last rows are written."""
+
     def full(*given: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shards._LinesFile, "write", full)
     with pytest.raises(StoreError, match=r"cannot be written \(No space left on device\)"):
-        released(examples(3), tmp_path, formats=["tuples", "nemo"])
+        released(examples(3), tmp_path, formats=["tuples", "nemo"], shard_rows=shard_rows)
     assert contents(tmp_path / "built") == {}
+    assert [file for file in psutil.Process().open_files() if str(tmp_path) in file.path] == []
 
 
 def test_an_export_that_is_stopped_on_the_way_leaves_nothing_half_written(tmp_path: Path) -> None:
