@@ -65,7 +65,9 @@ def test_the_version_is_the_packages() -> None:
     assert lines(call("--version")) == [f"pairmill {__version__}"]
 
 
-@pytest.mark.parametrize("command", ["plan", "run", "pilot", "yields", "languages", "show", "status", "release", "push"])
+@pytest.mark.parametrize(
+    "command", ["plan", "run", "pilot", "yields", "languages", "show", "status", "release", "push"]
+)
 def test_every_command_has_help_with_an_example(command: str) -> None:
     assert command in call("--help").stdout
     said = call(command, "--help")
