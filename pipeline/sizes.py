@@ -223,7 +223,7 @@ def row_bytes(step: Step, build: Path) -> float:
     hits = next((stage.k for stage in line if isinstance(stage, Search)), 0)
     of_pair = COMPRESSED * (text + reply + PAIR_BYTES) + 5 * ID_BYTES
     if issubclass(step.row_type, Example):
-        copies = 1 + (len(step.stage.formats) if isinstance(step.stage, Export) else 0)
+        copies = 1 + (step.stage.copies if isinstance(step.stage, Export) else 0)
         return copies * (of_pair + negatives * (COMPRESSED * text + ID_BYTES))
     if issubclass(step.row_type, SearchedPair):
         return of_pair + hits * HIT_BYTES

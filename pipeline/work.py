@@ -229,7 +229,8 @@ def run_table(job: Job) -> Stats:
     assert isinstance(job.stage, TableStage)
     job.artifact.clear()
     job.artifact.built.mkdir(parents=True, exist_ok=True)
-    rows_in = sum(dataset.count() for dataset in job.inputs.values()) if job.inputs else None
+    # Its rows are those of the first field that it takes; in others it looks things up.
+    rows_in = next((dataset.count() for dataset in job.inputs.values()), None)
     total = Stats()
     for number, made in enumerate(_cut(job.stage.table(job.context), job.part_rows)):
         total += _write(job, number, made, rows_in=None)

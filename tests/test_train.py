@@ -120,10 +120,11 @@ def test_a_margin_that_masks_nothing_gives_the_loss_of_the_library(terms):
     assert float(masked_info_nce(embeddings, DIRECTIONS[terms], 20.0, 10.0)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_positive_of_another_row_that_says_the_same_is_no_negative():
+@pytest.mark.parametrize("directions", [("query_to_doc",), ("query_to_doc", "doc_to_doc")])
+def test_the_positive_of_another_row_that_says_the_same_is_no_negative(directions):
     (query,) = drawn(1, 1, 1)
     both = torch.cat([query, query])
-    assert float(masked_info_nce([both, both], ("query_to_doc",), 20.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
+    assert float(masked_info_nce([both, both], directions, 20.0, 1.0)) == pytest.approx(0.0, abs=1e-6)
 
 
 def test_a_negative_nearer_than_the_positive_by_more_than_the_margin_pulls_at_nothing():

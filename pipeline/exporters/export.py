@@ -7,7 +7,7 @@ The step's own rows are the same examples with everything known of them: ids, la
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Literal, Self
@@ -65,7 +65,8 @@ class Export(TableStage):
             stack.callback(writer.abandon)
             if "beir" in self.formats:
                 writer.with_beir(own_corpus=bool(self.corpus))
-            yield from writer.written(in_order(examples, release_key, KEY_COLUMNS, context.folder))
+            tables = stack.enter_context(closing(in_order(examples, release_key, KEY_COLUMNS, context.folder)))
+            yield from writer.written(tables)
             writer.place(context.folder, context.inputs.get("corpus"))
 
     def _planned(self, examples: Dataset) -> tuple[list[Config], int]:

@@ -5,7 +5,7 @@ by itself. So the order, and with it every byte of a release, depends on the row
 """
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -47,7 +47,7 @@ def columns(dataset: Dataset, names: Sequence[str]) -> Iterator[pa.Table]:
 
 def in_order(
     dataset: Dataset, key: Key, key_columns: Sequence[str], scratch: Path, range_rows: int | None = None
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table, None, None]:
     """Tables of at most TABLE_ROWS rows, sorted by `key` within and across tables.
 
     Files of the ranges lie in the folder `scratch` while they are needed; at most 200 are open at a time.
