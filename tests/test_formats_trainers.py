@@ -4,6 +4,8 @@ Tevatron and NeMo AutoModel are no packages that install here; test_formats.py h
 """
 
 import logging
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,15 @@ ROWS = [
 ]
 TUPLES = [ROWS[1], ROWS[0]]
 """The tuples among them, in their order."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trainers() -> Iterator[None]:
+    """The trainers that stand apart from the environment, for these tests alone: see the Makefile."""
+    folder = str(Path(sys.prefix) / "trainers")
+    sys.path.append(folder)
+    yield
+    sys.path.remove(folder)
 
 
 @pytest.fixture(scope="module")
