@@ -146,8 +146,7 @@ def test_a_short_reply_is_not_taken_to_be_longer_than_it_may_be() -> None:
 
 def test_a_format_more_is_a_copy_more() -> None:
     one, two = (
-        estimated(recipe(f"steps.tuples.formats={given_}"), "tuples")
-        for given_ in ("[tuples]", "[tuples, nemo]")
+        estimated(recipe(f"steps.tuples.formats={given_}"), "tuples") for given_ in ("[tuples]", "[tuples, nemo]")
     )
     assert two.disk_bytes == pytest.approx(1.5 * one.disk_bytes, abs=1)
 
