@@ -1,10 +1,12 @@
 """What several test files build: rows with plain fields, a committed data set, and a small recipe made without Ray."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import settings
 
@@ -16,8 +18,25 @@ from pipeline.stages.generate import Generate
 from pipeline.stages.index import Index
 from pipeline.store import Artifact, Dataset, Stats
 
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: begun last, it would run on when the others are done."""
+    items.sort(key=lambda item: item.path.name != "test_run.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unflushed() -> Iterator[None]:
+    """No test pulls the plug, and the disk would be waited for at each of many thousand small files.
+
+    Builds that run in a process of their own flush as ever.
+    """
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", lambda _: None)
+        yield
+
 
 ROOT = Path(__file__).parent.parent
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"

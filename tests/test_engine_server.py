@@ -23,7 +23,10 @@ from pipeline.engines.base import EngineError, Reply, Request, Sampling
 from pipeline.engines.openai import OpenAI, OpenAIRuntime
 from pipeline.engines.vllm import VllmRuntime, cpu_environment
 
-pytestmark = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed"),
+]
 
 MAX_MODEL_LEN = 2048
 STARTS_WITHIN_S = 300

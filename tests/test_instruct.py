@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pipeline.instructions import SLOTS, Bank, InstructionError, Kind, load, parse
 from pipeline.languages import XLM_R, UnknownLanguageError, language
 from pipeline.rows import TASKS, Example, Pair, Row, SearchedPair
-from pipeline.stages.base import Context, StageError
+from pipeline.stages.base import Batch, Context, StageError
 from pipeline.stages.instruct import Instruct
 
 FILE = ROOT / "prompts" / "instructions.yaml"
@@ -315,11 +315,15 @@ def test_the_same_conditions_twice_are_told_to_be_made_one() -> None:
 # The stage
 
 
-def instructed(rows: Sequence[Row], path: Path = FILE) -> list[Row]:
+def opened() -> Batch:
     stage = Instruct(input="pairs")
-    context = Context({}, {"bank": path}, {}, Path("unused"))
+    context = Context({}, {"bank": FILE}, {}, Path("unused"))
     stage.build(context)
-    return list(stage.open(context)(rows))  # type: ignore[arg-type]
+    return stage.open(context)
+
+
+def instructed(rows: Sequence[Row]) -> list[Row]:
+    return list(opened()(rows))  # type: ignore[arg-type]
 
 
 def test_the_stage_replaces_the_instruction_and_nothing_else() -> None:
@@ -342,8 +346,8 @@ def test_rows_keep_their_type_and_what_it_adds(row: Pair) -> None:
 
 def test_an_instruction_depends_on_neither_order_nor_batch() -> None:
     rows = [pair(pair_id=f"p{number}", task=task) for number in range(50) for task in TASKS]
-    whole = instructed(rows)
-    assert instructed(rows[::-1])[::-1] == whole == [after for row in rows for after in instructed([row])]
+    whole, batch = instructed(rows), opened()
+    assert instructed(rows[::-1])[::-1] == whole == [after for row in rows for after in batch([row])]
 
 
 def test_a_bank_that_does_not_load_stops_the_step_before_its_first_row(tmp_path: Path) -> None:

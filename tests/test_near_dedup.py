@@ -324,8 +324,8 @@ def test_clusters_depend_on_neither_order_nor_parts_nor_shares_nor_buckets(
 
 
 def same_keys(signed: Any, cut: Any, of: Any) -> Any:
-    """Keys that are all one, so that only what is done with rows that met decides."""
-    return np.ones((cut.bands, len(signed)), np.uint64)
+    """One key a band for all rows, so that only what is done with rows that met decides."""
+    return np.repeat(np.arange(cut.bands, dtype=np.uint64)[:, None], len(signed), axis=1)
 
 
 @settings(deadline=None, max_examples=40)

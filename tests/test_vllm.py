@@ -16,6 +16,8 @@ import yaml
 from pipeline.engines import bundled
 from pipeline.shipped import root
 
+pytestmark = pytest.mark.alone
+
 WRITER = {
     "kind": "vllm",
     "model": bundled.NAME,
