@@ -35,9 +35,9 @@ quickstart: $(READY)  ## build the sample data set with a real model and show fi
 	@$(BIN)/pairmill show quickstart tuples -n 5
 
 # Two at a time, each file's tests together: they share models and servers that are slow to start. vLLM has the machine to
-# itself after them: on both cores of a small machine it hardly starts beside another program.
+# itself after them: on both cores of a small machine it hardly starts beside another program. Ray's workers are nice, and would starve.
 test: $(READY)  ## all tests
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
+	@RAY_worker_niceness=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
 
 lint: $(READY)  ## ruff
