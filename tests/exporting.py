@@ -17,6 +17,19 @@ LANGUAGES = ("en", "th", "sw")
 ODD = 'a "quoted" \\ line\nand another\r\n\ttab \u2028 \u2029 \x85 \x0b \x0c \x1c end 😀 กข \ufeff <image> <|endoftext|> {} %s null'
 """A text with all that a line of a file or a template may stumble over."""
 
+OF_TUPLES = (
+    "tuples",
+    "pair",
+    "triplet",
+    "triplet-2",
+    "ms_swift",
+    "ms_swift_reranker",
+    "flag_embedding",
+    "tevatron",
+    "nemo",
+)
+"""The configs of tuples with two negatives, but for those of BEIR."""
+
 
 def examples(count: int, **given: Any) -> list[Example]:
     return [

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from conftest import example
-from exporting import ODD, asked, contents, examples, released, rows_of, said, told
+from exporting import ODD, OF_TUPLES, asked, contents, examples, released, rows_of, said, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,17 +16,6 @@ from pipeline.exporters import lines
 from pipeline.exporters.formats import FORMATS
 from pipeline.rows import Example
 
-OF_TUPLES = (
-    "tuples",
-    "pair",
-    "triplet",
-    "triplet-2",
-    "ms_swift",
-    "ms_swift_reranker",
-    "flag_embedding",
-    "tevatron",
-    "nemo",
-)
 WRITTEN = tuple(name for name in FORMATS if name not in {"beir", "sentence_transformers", "scored"})
 TEXTS = st.text(
     st.one_of(st.characters(exclude_categories=["Cs"]), st.sampled_from('\n\r\t\x85\u2028\u2029\x0b\x1c"\\ ')),

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import example
-from exporting import ODD, asked, examples, released, rows_of, said, told
+from exporting import ODD, OF_TUPLES, asked, examples, released, rows_of, said, told
 
 from pipeline.exporters.formats import FORMATS
 from pipeline.rows import SPLITS, Example
@@ -48,19 +48,6 @@ def _offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "modelscope"))
 
 
-CONFIGS = (
-    "tuples",
-    "pair",
-    "triplet",
-    "triplet-2",
-    "ms_swift",
-    "ms_swift_reranker",
-    "flag_embedding",
-    "tevatron",
-    "nemo",
-)
-
-
 def load(folder: Path, config: str, cache: Path) -> Any:
     """A config of an export, as `datasets` loads it by the files that the card names."""
     import datasets
@@ -71,7 +58,7 @@ def load(folder: Path, config: str, cache: Path) -> Any:
     return datasets.load_dataset(kind, data_files=files, cache_dir=str(cache))
 
 
-@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("config", OF_TUPLES)
 def test_datasets_reads_the_rows_that_were_written(built: Path, tmp_path: Path, config: str) -> None:
     loaded = load(built, config, tmp_path)["train"]
     assert [said(config, row) for row in loaded] == [said(config, row) for row in rows_of(built, config)]
