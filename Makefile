@@ -30,7 +30,7 @@ $(READY): pyproject.toml
 	@touch $@
 
 quickstart: $(READY)  ## build the sample data set with a real model and show five tuples of it
-	@$(BIN)/pairmill run configs/quickstart.yaml
+	@$(BIN)/pairmill run configs/quickstart.yaml $(CHANGES)
 	@echo; echo "Five tuples of it:"; echo
 	@$(BIN)/pairmill show quickstart tuples -n 5
 
