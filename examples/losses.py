@@ -54,7 +54,7 @@ def _masked(model: Any, margin: float, **asked: Any) -> Any:
     class Masked(MultipleNegativesRankingLoss):  # type: ignore[misc]  # the library has no types
         """The same, without what looks like a false negative to the model that is trained."""
 
-        def compute_loss_from_embeddings(self, embeddings: list[Any], labels: Any) -> Any:  # noqa: ARG002
+        def compute_loss_from_embeddings(self, embeddings: list[Any], labels: Any) -> Any:  # noqa: ARG002 - the name that the library calls it by
             return masked_info_nce(embeddings, self.directions, self.scale, margin)
 
     return Masked(model, **asked)

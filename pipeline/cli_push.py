@@ -41,6 +41,6 @@ def add_push(app: typer.Typer, mistakes: Callable[[], AbstractContextManager[Non
 
 def _without_bars() -> None:
     """The Hub's progress bars are for a person who looks on."""
-    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]  # exported in its documentation alone
 
     disable_progress_bars()
