@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from pipeline.languages import XLM_R, language
 from pipeline.rows import Document, Pair, Passage, Reject, Row, Seed, to_table
 from pipeline.stages.base import Context, StageError
+from pipeline.stages.lowest import Lowest
 from pipeline.stages.quotas import quotas
-from pipeline.stages.sample import Lowest, Sample
+from pipeline.stages.sample import Sample
 from pipeline.store import Artifact, Dataset, write_table
 
 LANGUAGES = ("en", "sw", "zh-Hant")
@@ -285,15 +286,15 @@ def test_a_sample_without_alpha_is_what_it_was_before_there_was_one() -> None:
     assert kept([documents(range(12))], n=4) == {"d0", "d1", "d7", "d8"}
 
 
-def test_the_scores_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
+def test_the_keys_in_memory_are_bounded_while_a_corpus_streams_by() -> None:
     lowest = Lowest(100)
     for start in range(0, 100_000, 1_000):
         lowest.add(np.arange(start + 1_000, start, -1, dtype=np.uint64))
-        assert sum(len(scores) for scores in lowest._kept) <= 11_200
+        assert sum(map(len, lowest._kept)) <= 11_200
     assert lowest.threshold() == 100
 
 
-def test_a_bound_of_none_keeps_no_score() -> None:
+def test_a_bound_of_none_keeps_nothing() -> None:
     assert Lowest(0).threshold() < 0
 
 

@@ -9,28 +9,24 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PositiveInt, model_validator
 
 from pipeline.draws import OTHERS, once
 from pipeline.rows import Example, Pair, Reject, Row, Task
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
 from pipeline.stages.copies import number_of
+from pipeline.stages.lowest import ALL_KEPT, NONE_KEPT, Keys, Lowest, Places, Scores, falling, grouped, scores_by
 from pipeline.stages.mixing import ALL, Bound, Cell, Mixed, Wishes, mixed, totals
 from pipeline.stages.read_labelled import Source
-from pipeline.stages.sample import ALL_KEPT, NONE_KEPT, Lowest, TagOrOthers, bound_of
+from pipeline.stages.sample import TagOrOthers, bound_of
 from pipeline.store import Dataset, write_bytes
 
 MIX, _LIMITS = "mix.json", "limits.json"
 _CELL = ("source", "task", "positive_language")
-_SIGN = np.uint64(1 << 63)
-
-Keys: TypeAlias = NDArray[np.uint64]
 
 
 def _weighed(given: Any) -> Any:
@@ -138,7 +134,7 @@ class Mix(ActorStage):
             return Reject(pair.pair_id, "no_score", f"{self.by} is not among its scores, or no number")
         limit = limits[Cell(pair.source, pair.task, pair.positive_language)]
         tie = number_of(f"{self.seed} {pair.pair_id}")
-        key = tie if score is None else int(_keys(np.array([score]))[0])
+        key = tie if score is None else int(falling(np.array([score]))[0])
         if key < limit.key or (key == limit.key and tie <= limit.tie):
             return replace(pair, batch=None) if isinstance(pair, Example) and pair.batch is not None else pair
         return Reject(pair.pair_id, "not_mixed", self._why(limit.held_by), score)
@@ -201,7 +197,7 @@ class Mix(ActorStage):
             best[cell].add(keys)
         last = {cell: lowest.threshold() for cell, lowest in best.items()}
         ties = {
-            cell: Lowest(its.rows[cell] - int(np.count_nonzero(lowest.scores() < max(last[cell], 0))))
+            cell: Lowest(its.rows[cell] - lowest.below(last[cell]))
             for cell, lowest in best.items()
             if cell.source in scored and last[cell] not in {NONE_KEPT, ALL_KEPT}
         }
@@ -223,13 +219,10 @@ class Mix(ActorStage):
                 chosen = places[~np.isnan(scores[places])] if cell.source in scored else places
                 ids = table["pair_id"].take(pa.array(chosen)).to_pylist()
                 numbers = np.fromiter((number_of(f"{self.seed} {one}") for one in ids), np.uint64, len(ids))
-                yield cell, _keys(scores[chosen]) if cell.source in scored else numbers, numbers
+                yield cell, falling(scores[chosen]) if cell.source in scored else numbers, numbers
 
-    def _scores(self, table: pa.Table) -> NDArray[np.float64]:
-        if self.by is None or not len(table):
-            return np.full(len(table), math.nan)
-        found = pc.map_lookup(table["scores"].combine_chunks(), self.by, "last")
-        return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False), np.float64)
+    def _scores(self, table: pa.Table) -> Scores:
+        return np.full(len(table), math.nan) if self.by is None else scores_by(table, self.by)
 
     def _told(self, counts: Mapping[Cell, int], its: Mixed) -> dict[str, Any]:
         asked = self.model_dump(mode="json", include={"n", "sources", "tasks", "per_language", "by", "seed"})
@@ -247,18 +240,6 @@ def _weights(parts: Mapping[Any, Part] | None) -> dict[str, float] | None:
     return weights or None
 
 
-def _keys(scores: NDArray[np.float64]) -> Keys:
-    """Whole numbers of which a higher score has a smaller one: a float's bits, but for its sign, are in order."""
-    bits = (scores + 0.0).view(np.uint64)  # one zero of the two
-    return ~np.where(bits & _SIGN, ~bits, bits | _SIGN)
-
-
-def _grouped(table: pa.Table) -> Iterator[tuple[Cell, NDArray[np.int64]]]:
+def _grouped(table: pa.Table) -> Iterator[tuple[Cell, Places]]:
     """The places in the table of each cell's rows."""
-    columns = [table[name].combine_chunks().dictionary_encode() for name in _CELL]
-    codes = np.zeros(len(table), np.int64)
-    for column in columns:
-        codes = codes * len(column.dictionary) + column.indices.to_numpy()
-    order = np.argsort(codes, kind="stable")
-    for places in np.split(order, np.flatnonzero(np.diff(codes[order])) + 1) if len(order) else ():
-        yield Cell(*(column[int(places[0])].as_py() for column in columns)), places
+    return ((Cell(*values), places) for values, places in grouped(table, _CELL))

@@ -14,7 +14,6 @@ from typing import Annotated, ClassVar, Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import AfterValidator, BeforeValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from pipeline.digest import digest
@@ -22,11 +21,10 @@ from pipeline.draws import OTHERS, Tags, once
 from pipeline.languages import language
 from pipeline.rows import Document, Pair, Passage, Reject, Row, Seed
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
+from pipeline.stages.lowest import Keys, Lowest
 from pipeline.stages.quotas import QuotaError, floors_under_caps, floors_within, quotas
 from pipeline.store import Dataset, write_bytes
 
-ALL_KEPT = 2**64 - 1
-NONE_KEPT = -1  # below every score
 _THRESHOLDS = "thresholds.json"
 
 
@@ -115,7 +113,7 @@ class Sample(ActorStage):
                 lowest[tag].add(scores)
         overall = Lowest(self.n)
         for kept in lowest.values():
-            overall.add(kept.scores())
+            overall.add(kept.keys())
         highest = overall.threshold()
         thresholds = {tag: min(kept.threshold(), highest) for tag, kept in lowest.items()}
         write_bytes(context.folder / _THRESHOLDS, json.dumps(thresholds, sort_keys=True).encode())
@@ -139,7 +137,7 @@ class Sample(ActorStage):
     def _score(self, row_id: str) -> int:
         return int(digest(self.seed, row_id)[:16], 16)
 
-    def _scores(self, table: pa.Table) -> Iterator[tuple[str, NDArray[np.uint64]]]:
+    def _scores(self, table: pa.Table) -> Iterator[tuple[str, Keys]]:
         """The scores of a table's rows, by language."""
         ids, tags = table.columns
         for tag in filter(self._is_wanted, tags.unique().to_pylist()):
@@ -187,38 +185,3 @@ class Sample(ActorStage):
 
 def _language_column(row_type: type[Row]) -> str:
     return "positive_language" if issubclass(row_type, Pair) else "language"
-
-
-class Lowest:
-    """The lowest scores of many, so many of them; none is kept where there is no bound."""
-
-    def __init__(self, most: int | None) -> None:
-        self._most = most
-        self._kept: list[NDArray[np.uint64]] = []
-        self._size = 0
-
-    def add(self, scores: NDArray[np.uint64]) -> None:
-        if self._most is None:
-            return
-        self._kept.append(scores)
-        self._size += len(scores)
-        # Cut only when as much again has gathered, so that each score is moved about twice however many are kept.
-        if self._size > 2 * self._most + 10_000:
-            self._cut(self._most)
-
-    def scores(self) -> NDArray[np.uint64]:
-        if self._most is not None:
-            self._cut(self._most)
-        return self._kept[0] if self._kept else np.empty(0, np.uint64)
-
-    def threshold(self) -> int:
-        """The highest score that is kept; with room left, the highest there is."""
-        if self._most == 0:
-            return NONE_KEPT
-        scores = self.scores()
-        return int(scores.max()) if len(scores) == self._most else ALL_KEPT
-
-    def _cut(self, most: int) -> None:
-        scores = np.concatenate([np.empty(0, np.uint64), *self._kept])
-        self._kept = [np.partition(scores, most - 1)[:most] if len(scores) > most else scores]
-        self._size = len(self._kept[0])

@@ -13,24 +13,33 @@ from typing import Annotated, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from pipeline.digest import digest_text
 from pipeline.draws import OTHERS, once
 from pipeline.rows import Pair, Reject, Row, Task
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
+from pipeline.stages.lowest import (
+    ALL_KEPT,
+    NONE_KEPT,
+    Keys,
+    Lowest,
+    Places,
+    Scores,
+    falling,
+    grouped,
+    risen,
+    rising,
+    scores_by,
+)
 from pipeline.stages.quotas import QuotaError, floors_under_caps, floors_within, quotas
-from pipeline.stages.sample import ALL_KEPT, NONE_KEPT, Lowest, TagOrOthers, bound_of
+from pipeline.stages.sample import TagOrOthers, bound_of
 from pipeline.store import Dataset, write_bytes
 
 _LIMITS = "limits.json"
-_SIGN = np.uint64(1 << 63)
 
 Group: TypeAlias = tuple[str, str]
 """A task and a language; `*` stands for all tasks, or for all languages, that are chosen from together."""
-Keys = NDArray[np.uint64]
 
 
 class _Limit(NamedTuple):
@@ -144,26 +153,21 @@ class Select(ActorStage):
     def _tables(self, dataset: Dataset, *columns: str) -> Iterator[pa.Table]:
         return dataset.tables(["task", "positive_language", "scores", *columns])
 
-    def _keyed(self, table: pa.Table) -> Iterator[tuple[Group, NDArray[np.int64], Keys]]:
+    def _keyed(self, table: pa.Table) -> Iterator[tuple[Group, Places, Keys]]:
         """The places of each group's pairs that have the score, and their keys."""
-        found = pc.map_lookup(table["scores"].combine_chunks(), self.by, "last")
-        scores = pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False)
+        scores = scores_by(table, self.by)
         for group, places in self._grouped(table).items():
             scored = places[~np.isnan(scores[places])]
             if len(scored):
                 yield group, scored, self._keys(scores[scored])
 
-    def _grouped(self, table: pa.Table) -> dict[Group, NDArray[np.int64]]:
+    def _grouped(self, table: pa.Table) -> dict[Group, Places]:
         """The places in the table of the pairs of each group."""
-        tasks, tags = (table[name].combine_chunks().dictionary_encode() for name in ("task", "positive_language"))
-        both = tasks.indices.to_numpy() * np.int64(len(tags.dictionary)) + tags.indices.to_numpy()
-        order = np.argsort(both, kind="stable")
-        grouped: dict[Group, list[NDArray[np.int64]]] = {}
-        for places in np.split(order, np.flatnonzero(np.diff(both[order])) + 1) if len(order) else ():
-            first = int(places[0])
-            if group := self._group(tasks[first].as_py(), tags[first].as_py()):
-                grouped.setdefault(group, []).append(places)
-        return {group: np.concatenate(places) for group, places in grouped.items()}
+        found: dict[Group, list[Places]] = {}
+        for (task, tag), places in grouped(table, ["task", "positive_language"]):
+            if group := self._group(task, tag):
+                found.setdefault(group, []).append(places)
+        return {group: np.concatenate(places) for group, places in found.items()}
 
     def _group(self, task: str, tag: str) -> Group | None:
         """Which pairs it is chosen among; None where it is not to be chosen."""
@@ -172,18 +176,14 @@ class Select(ActorStage):
         is_free = self.alpha is None and bound_of(self.per_language, tag) is None
         return OTHERS if self.tasks is None else task, OTHERS if is_free else tag
 
-    def _keys(self, scores: NDArray[np.float64]) -> Keys:
-        """Whole numbers of which a better score has a smaller one: a float's bits, but for its sign, are in order."""
-        bits = (scores + 0.0).view(np.uint64)  # one zero of the two
-        rising = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-        return rising if self.order == "lowest" else ~rising
+    def _keys(self, scores: Scores) -> Keys:
+        """Keys of which a better score has a lower one."""
+        return rising(scores) if self.order == "lowest" else falling(scores)
 
     def _score(self, key: int) -> float | None:
         if key == ALL_KEPT:
             return None
-        bits = np.array([key], np.uint64)
-        rising = bits if self.order == "lowest" else ~bits
-        return float(np.where(rising & _SIGN, rising & ~_SIGN, ~rising).view(np.float64)[0])
+        return risen(key if self.order == "lowest" else ALL_KEPT - key)
 
     def _counts(self, dataset: Dataset) -> dict[str, Counter[str]]:
         """How many pairs have the score, by task and language. Raises StageError where no pair of some has it."""
@@ -247,28 +247,23 @@ class _Pool:
 
     def close(self) -> None:
         """Find the last key that is kept of each language, and how many pairs may have just that."""
-        kept = {tag: best.scores() for tag, best in self.best.items()}
         overall = Lowest(self.size)
-        for keys in kept.values():
-            overall.add(keys)
+        for best in self.best.values():
+            overall.add(best.keys())
         self._last = overall.threshold()
         self.last = {tag: min(best.threshold(), self._last) for tag, best in self.best.items()}
-        self.ties = {tag: Lowest(self.most[tag] - _below(keys, self.last[tag])) for tag, keys in kept.items()}
-        self._ties = Lowest(self.size - sum(_below(keys, self._last) for keys in kept.values()))
+        self.ties = {tag: Lowest(self.most[tag] - best.below(self.last[tag])) for tag, best in self.best.items()}
+        self._ties = Lowest(self.size - sum(best.below(self._last) for best in self.best.values()))
         self.best = {}
 
     def limits(self) -> Iterator[tuple[str, int, int]]:
         """The language, the key and the digest of the last pair of each."""
         at_last = [tag for tag, key in self.last.items() if key == self._last]
         for tag in at_last:
-            self._ties.add(self.ties[tag].scores())
+            self._ties.add(self.ties[tag].keys())
         for tag, key in sorted(self.last.items()):
             tie = self.ties[tag].threshold()
             yield tag, key, min(tie, self._ties.threshold()) if tag in at_last else tie
-
-
-def _below(keys: Keys, key: int) -> int:
-    return int(np.count_nonzero(keys < key))
 
 
 def _tie(pair_id: str) -> int:
