@@ -1,0 +1,99 @@
+"""What an orchestrator costs a row where the model costs nothing: ours with echo, distilabel with a model that does nothing.
+
+    python -m benchmarks.orchestration --documents 100000 --peer PYTHON
+
+Both load the same JSON lines, ask about each document and read the reply, from files to files; PYTHON is that of an
+environment with distilabel. Ours runs with one worker, two and four, however many cores there are. Seconds are of the whole
+process; those that Ray takes to start and stop, or distilabel's imports, are told apart.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.overhead import write_corpus
+
+WORKERS = (1, 2, 4)
+BATCHES = (50, 1000)
+"""distilabel's own batch, and one that suits it better."""
+
+HEAD = "| system | workers | documents | seconds | documents/s | of these to start and stop, s | µs a document and worker |"
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--documents", type=int, default=100_000)
+    arguments.add_argument("--peer", help="the Python of an environment with distilabel")
+    given = arguments.parse_args()
+    print(f"{HEAD}\n|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory(prefix="pairmill-orchestration-") as name:
+        corpus = Path(name) / "corpus.jsonl"
+        write_corpus(corpus, given.documents)
+        ours = [run(corpus, workers, given.documents) for workers in WORKERS]
+        theirs = [peer(given.peer, corpus, batch, given.documents) for batch in BATCHES if given.peer]
+    if theirs:
+        print(f"\npairmill's best is {max(ours) / max(theirs):.1f} times distilabel's best")
+
+
+def run(corpus: Path, workers: int, count: int) -> float:
+    """Documents a second with so many workers."""
+    with tempfile.TemporaryDirectory(prefix="pairmill-orchestration-") as name:
+        config = Path(name) / "config.yaml"
+        config.write_text(yaml.safe_dump(recipe(corpus, name, workers), sort_keys=False))
+        seconds, out = timed([sys.executable, "-m", "pipeline", "run", str(config), "--json"])
+    steps = [line for line in map(json.loads, out.splitlines()) if "step" in line]
+    if (made := steps[-1]["rows_in"]) != count:
+        sys.exit(f"{made} of {count} documents were asked about")
+    started = seconds - sum(step["seconds"] for step in steps)
+    return told("pairmill, echo", workers, count, seconds, started)
+
+
+def recipe(corpus: Path, root: str, workers: int) -> dict[str, Any]:
+    asked = {"kind": "generate", "input": "corpus", "prompt": "write_query", "engine": "writer"}
+    steps: dict[str, Any] = {
+        "corpus": {"kind": "read_jsonl", "path": str(corpus)},
+        "replies": {**asked, "facets": {"style": "a question"}},
+        "pairs": {"kind": "parse_query", "input": "replies"},
+    }
+    runtime = {"root": f"{root}/outputs", "ray": "local", "cpus": workers, "engines": {"writer": {"replicas": workers}}}
+    return {
+        "recipe": {"name": "orchestration", "engines": {"writer": {"kind": "echo"}}, "steps": steps},
+        "runtime": runtime,
+    }
+
+
+def peer(python: str, corpus: Path, batch: int, count: int) -> float:
+    """Documents a second of distilabel, which gives each step a process of its own."""
+    seconds, out = timed([python, str(Path(__file__).with_name("orchestration_peer.py")), str(corpus), str(batch)])
+    made = json.loads(out.splitlines()[-1])
+    if made["rows"] != count:
+        sys.exit(f"distilabel gave {made['rows']} of {count} rows")
+    return told(f"distilabel, batches of {batch}", 3, count, seconds, seconds - made["seconds"])
+
+
+def timed(command: list[str]) -> tuple[float, str]:
+    began = time.monotonic()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return time.monotonic() - began, done.stdout
+
+
+def told(system: str, workers: int, count: int, seconds: float, started: float) -> float:
+    cost = 1e6 * (seconds - started) * workers / count
+    print(
+        f"| {system} | {workers} | {count:,} | {seconds:.1f} | {count / seconds:,.0f} | {started:.1f} | {cost:.0f} |",
+        flush=True,
+    )
+    return count / seconds
+
+
+if __name__ == "__main__":
+    main()
