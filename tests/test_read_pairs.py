@@ -127,6 +127,18 @@ def test_of_labelled_nli_entailments_are_pairs_and_contradictions_their_negative
     assert sorted(reasons(rows)) == ["negative_label", "unused_label"]
 
 
+@pytest.mark.parametrize("contradictions", [["Someone makes MUSIC"], ["Someone makes music.", "The man is asleep."]])
+def test_what_one_row_says_is_right_is_no_negative_though_another_row_says_it_is_wrong(
+    tmp_path: Path, contradictions: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage_module, "MOST_WRONG", 1)
+    columns = {"query_field": "premise", "positive_field": "hypothesis", "label_field": "label", "labels": LABELS}
+    wrong = [{"premise": "A man plays a violin.", "hypothesis": text, "label": 2} for text in contradictions]
+    right = [{**NLI[1], "hypothesis": text} for text in ("Someone makes music.", "A violin is played.")]
+    rows = pairs_of(tmp_path, *wrong, *right, **columns, task="similarity")
+    assert [negatives for _, _, negatives in texts(rows)] == [contradictions[1:]] * 2
+
+
 def test_a_query_with_very_many_contradictions_gets_some(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_module, "MOST_WRONG", 3)
     lines = [{"q": "a b", "p": f"no {n}", "label": "contradiction"} for n in range(9)]
@@ -168,9 +180,15 @@ def test_several_columns_of_negatives_and_none_in_a_row(tmp_path: Path) -> None:
 
 
 def test_a_negative_that_is_one_of_the_positives_or_is_there_twice_is_left_out(tmp_path: Path) -> None:
-    line = {"query": "a b", "positive": ["One.", "Two."], "negative": ["two", "Three.", "three", "A B", "Four."]}
+    line = {"query": "a b", "positive": ["One.", "Two."], "negative": ["two", "Three.", "Four.", "three", "A B"]}
     rows = pairs_of(tmp_path, line, negatives_field="negative")
     assert [negatives for _, _, negatives in texts(rows)] == [["Three.", "Four."]] * 2
+
+
+@pytest.mark.parametrize("docid", ["", 1.5, "a\nb", ["1"]])
+def test_a_negative_is_none_the_worse_for_its_id(tmp_path: Path, docid: object) -> None:
+    line = {"query": "a b", "positive": "One.", "negative": [{"docid": docid, "text": "Two."}]}
+    assert texts(pairs_of(tmp_path, line, negatives_field="negative")) == [("a b", "One.", ["Two."])]
 
 
 @pytest.mark.parametrize(
@@ -199,6 +217,7 @@ def test_degrees_are_brought_to_the_scale_of_five(tmp_path: Path, given: object,
         ({"label": "high"}, {"label_field": "label"}, "bad_label"),
         ({"label": float("nan")}, {"label_field": "label"}, "bad_label"),
         ({"label": True}, {"label_field": "label"}, "bad_label"),
+        ({"label": 10**400}, {"label_field": "label"}, "bad_label"),
         ({"label": -1}, {"label_field": "label", "labels": LABELS}, "unknown_label"),
         ({"label": None}, {"label_field": "label", "labels": LABELS}, "no_label"),
         ({"neg": 5}, {"negatives_field": "neg"}, "no_negative"),
@@ -232,6 +251,21 @@ def test_the_same_pair_in_two_sources_has_two_ids(tmp_path: Path) -> None:
     assert len({pairs_of(tmp_path, line, source=source)[0].pair_id for source in ("nq", "msmarco")}) == 2
 
 
+def test_the_same_id_in_two_sources_is_two_ids(tmp_path: Path) -> None:
+    line = {"pair_id": "1", "query": "a b", "positive": "One."}
+    several = {**line, "positive": ["One.", "Two."]}
+    nq, msmarco = (
+        [row.pair_id for row in pairs_of(tmp_path, line, several, source=name)] for name in ("nq", "msmarco")
+    )
+    assert len({*nq, *msmarco}) == 6
+
+
+def test_a_pair_keeps_its_id_when_its_texts_are_mended(tmp_path: Path) -> None:
+    line = {"pair_id": "1", "query": "a b", "positive": "One."}
+    (one,), (other,) = pairs_of(tmp_path, line), pairs_of(tmp_path, {**line, "positive": "Won."})
+    assert one.pair_id == other.pair_id
+
+
 def test_each_side_may_have_a_language_of_its_own(tmp_path: Path) -> None:
     line = {"src": "der Fluss", "tgt": "the river"}
     columns = {"query_field": "src", "positive_field": "tgt", "query_language": "de", "positive_language": "en"}
@@ -239,7 +273,7 @@ def test_each_side_may_have_a_language_of_its_own(tmp_path: Path) -> None:
     assert (pair.query_language, pair.positive_language) == ("de", "en")
 
 
-@pytest.mark.parametrize("column", ["query_field", "positive_field", "label_field"])
+@pytest.mark.parametrize("column", ["query_field", "positive_field", "label_field", "negatives_field"])
 def test_a_column_that_no_row_has_is_an_error_that_names_those_there_are(tmp_path: Path, column: str) -> None:
     line = {"query": "a b", "positive": "One.", "n": 1}
     with pytest.raises(StageError, match=r"pairs\.jsonl: no column 'nowhere'; it has query, positive, n"):
@@ -284,6 +318,10 @@ def test_datasets_give_the_same_pairs_as_files(hub: Path, suffix: str) -> None:
     from_files = read(ReadPairs(**fields), hub)
     assert read(ReadPairsHF(**fields), hub) == from_files
     assert len(texts(from_files)) == 2
+
+
+def test_a_bound_on_the_rows_of_a_data_set_is_none_on_its_pairs() -> None:
+    assert ReadPairsHF(path="x", instruction=INSTRUCTION, limit=5).most_rows(None) is None
 
 
 def test_datasets_read_delimited_texts(hub: Path) -> None:

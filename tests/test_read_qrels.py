@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipeline.rows import Pair, Reject
 from pipeline.stages.base import Context, StageError
+from pipeline.stages.read_judged import Judgements
 from pipeline.stages.read_qrels import ReadQrels
 
 QUERIES = [{"_id": "q1", "text": "which bridge is older"}, {"_id": "q2", "text": "how long do bees live"}]
@@ -69,6 +70,7 @@ def test_a_query_with_two_relevant_documents_is_two_pairs(tmp_path: Path) -> Non
         "q1 Q0 d1 1\n",
         "q1\t0\td1\t1\n",
         "query-id\tcorpus-id\tscore\nq1\td1\t1.0\n",
+        "query-id iter corpus-id score\nq1 0 d1 1\n",
         "\ufeffq1\td1\t1\r\n\r\n",
     ],
 )
@@ -112,6 +114,30 @@ def test_a_line_of_qrels_that_makes_no_pair_is_rejected_with_its_reason(tmp_path
     rows = read(collection(tmp_path, f"{QRELS}{line}\n"))
     assert reasons(rows) == [("qrels/train.tsv:5", reason)]
     assert len(texts(rows)) == 3
+
+
+@pytest.mark.parametrize("line", ["q1\td1", "\td1\t1", "q1\td1\tnan", "q1 d1 1 2 x"])
+def test_a_bad_first_line_is_no_heading(tmp_path: Path, line: str) -> None:
+    rows = read(collection(tmp_path, f"{line}\nq1\td1\t1\n"))
+    assert reasons(rows) == [("qrels/train.tsv:1", "bad_qrels")]
+
+
+def test_an_irrelevant_document_without_a_text_costs_no_pair(tmp_path: Path) -> None:
+    corpus = [*CORPUS, {"_id": "d6", "text": " "}]
+    rows = read(collection(tmp_path, "q2\td6\t0\nq2\td4\t0\nq2\td3\t1\n", corpus=corpus))
+    assert [list(row.written_negatives) for row in rows if isinstance(row, Pair)] == [["A hive has one queen."]]
+    assert [reason for _, reason in reasons(rows)] == ["negative_label", "negative_label"]
+
+
+def test_the_texts_beside_a_query_are_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    looked_up = Judgements.wrong
+    monkeypatch.setattr(
+        Judgements, "wrong", lambda its, query, *more: asked.append(query) or looked_up(its, query, *more)
+    )
+    lines = [f"q{1 + number % 2}\td{1 + number % 5}\t{number % 3}\n" for number in range(40)]
+    read(collection(tmp_path, "".join(lines)))
+    assert sorted(asked) == ["q1", "q2"]
 
 
 def test_a_judged_document_without_a_text_is_a_reject(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ local folder counts by its content. No code that comes with a data set is ever r
 import re
 from collections.abc import Iterator
 from itertools import islice
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, PositiveInt, model_validator
 
@@ -117,7 +117,12 @@ class ReadHF(HubReader, DocumentReader):
 class ReadPairsHF(HubReader, PairReader):
     """One pair a row and positive, as `read_pairs` makes them."""
 
+    version: ClassVar[int] = 2
     kind: Literal["read_pairs_hf"] = "read_pairs_hf"
+
+    def most_rows(self, given: int | None) -> int | None:  # noqa: ARG002 - it reads no step
+        """Nothing bounds them: `limit` is of rows that are read, and each may have several positives."""
+        return None
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         return with_columns(super().lines(context), self.needed(), self.read_from(context))

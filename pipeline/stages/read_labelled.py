@@ -29,8 +29,8 @@ class Side(NamedTuple):
 class Labelled(Reader):
     """Pairs that people wrote or judged.
 
-    `source` is what a mix and a card call them; each reader of a recipe should have its own. A pair that brings no id has a digest
-    of its source and texts. `query_language` and `positive_language` say what `language` says, of one side each. Where a text comes
+    `source` is what a mix and a card call them; each reader of a recipe should have its own, since the id of a pair is a digest
+    of it, and of the id that the row brings or else of its texts. `query_language` and `positive_language` say what `language` says, of one side each. Where a text comes
     with a title, `title_join` is put between the two, and without it the title is left out: a corpus that is mined has
     none either.
     """
@@ -87,8 +87,11 @@ class Labelled(Reader):
 def wrong_ones(given: Sequence[str], right: Sequence[str]) -> tuple[str, ...]:
     """The negatives among some texts: each once, and none that is one of those that are right."""
     barred = {sentence_key(text) for text in right}
-    found = {key: text for text in reversed(given) if (key := sentence_key(text)) not in barred}
-    return tuple(reversed(found.values()))
+    found: dict[str, str] = {}
+    for text in given:
+        if (key := sentence_key(text)) not in barred:
+            found.setdefault(key, text)
+    return tuple(found.values())
 
 
 def fit(texts: Sequence[Given | Unfit]) -> Iterator[str]:

@@ -33,10 +33,16 @@ from pipeline.stages.read_sources import (
 )
 from pipeline.stages.read_texts import Given
 from pipeline.stages.read_unique import Read
+from pipeline.stages.wording import sentence_key
 
 PAIR_ID, POSITIVE_ID = "pair_id", "positive_id"
 MOST_WRONG = 100
 """How many of a query's contradictions its pairs get."""
+_WRONG = """
+SELECT text FROM said AS one WHERE query = ? AND NOT is_right
+    AND NOT EXISTS (SELECT 1 FROM said WHERE query = one.query AND is_right = 1 AND same = one.same)
+ORDER BY rowid LIMIT ?
+"""
 HIGHEST = 5.0  # what Pair.label is for the same meaning
 
 Role: TypeAlias = Literal["positive", "negative", "neither"]
@@ -54,10 +60,11 @@ class PairReader(Labelled):
     `positive_field` and `negatives_field` (one column or several) hold a text, a list of texts, or mappings with a `text` and
     maybe `docid` and `title`. Negatives become the pair's written ones: `given_negatives` and `hard_negatives` take them.
     `label_field` holds a degree from 0 to `label_scale`; or with `labels` a label, of which each is said to make the
-    row a `positive`, a `negative` for all pairs of the same query (at most 100 of it), or `neither`. That reads the source twice.
+    row a `positive`, a `negative` for all pairs of the same query (at most 100 of it, none that is a positive of that query too),
+    or `neither`. That reads the source twice.
 
-    A row may bring its `pair_id` and the `positive_id` that its positive has in a corpus (with several positives a list), so
-    that it is never mined as its own negative; both are digests where it does not. Its answers, one text or a list of them under
+    A row may bring its `pair_id`, of which with the source the id is made, and the `positive_id` that its positive has in a corpus (with several positives a list), so
+    that it is never mined as its own negative; that is a digest where it does not. Its answers, one text or a list of them under
     `answers` or `answer`, go on as the facet `answers`, for the guard of that name. With `language` auto, `query_language` and
     `positive_language` come first, then `language` or `lang`, then what each text is surely in.
     """
@@ -79,11 +86,12 @@ class PairReader(Labelled):
 
     def columns(self) -> Columns:
         languages = ("query_language", "positive_language", *LANGUAGE_KEYS)
-        return Columns((*self.needed(), *self.negatives_field), (PAIR_ID, POSITIVE_ID, ANSWERS, "answer", *languages))
+        return Columns(self.needed(), (PAIR_ID, POSITIVE_ID, ANSWERS, "answer", *languages))
 
     def needed(self) -> tuple[str, ...]:
-        """The columns without which no row makes a pair."""
-        return (self.query_field, self.positive_field, *([self.label_field] if self.label_field else []))
+        """The columns that the step names: one that is nowhere is misspelt."""
+        label = [self.label_field] if self.label_field else []
+        return (self.query_field, self.positive_field, *label, *self.negatives_field)
 
     def placed(self, context: Context) -> Iterator[tuple[str, Read | Reject]]:
         with self._wrong(context) as wrong:
@@ -126,11 +134,13 @@ class PairReader(Labelled):
                 yield unfit
 
     def _pair_ids(self, values: Values, positives: list[Given | Unfit]) -> list[str | None]:
-        """The id that a row brings is its pair's; of several pairs each has a digest of it."""
+        """The ids that are made of the one that a row brings: other sources count from 1 too."""
         given = id_of(values, (PAIR_ID,))
-        if given is None or len(positives) == 1:
-            return [given] * len(positives)
-        return [digest(given, one.text) if isinstance(one, Given) else None for one in positives]
+        if given is None:
+            return [None] * len(positives)
+        if len(positives) == 1:
+            return [digest(self.source, given)]
+        return [digest(self.source, given, one.text) if isinstance(one, Given) else None for one in positives]
 
     def _label(self, values: Values) -> float | None:
         """The degree of a row, brought to 0 to 5. Raises Unfit where it is none, or where its label makes no pair."""
@@ -162,23 +172,25 @@ class PairReader(Labelled):
             yield lambda _: []
             return
         with scratch(context.folder) as base:
-            base.execute("CREATE TABLE wrong (query INTEGER, text TEXT)")
+            base.execute("CREATE TABLE said (query INTEGER, is_right INTEGER, same INTEGER, text TEXT)")
             base.execute("BEGIN")
-            base.executemany("INSERT INTO wrong VALUES (?, ?)", self._said_wrong(context))
+            base.executemany("INSERT INTO said VALUES (?, ?, ?, ?)", self._said(context))
             base.execute("COMMIT")
-            base.execute("CREATE INDEX by_query ON wrong (query)")
-            asked = "SELECT text FROM wrong WHERE query = ? ORDER BY rowid LIMIT ?"
-            yield lambda query: [text for (text,) in base.execute(asked, (_signed(query), MOST_WRONG))]
+            base.execute("CREATE INDEX by_query ON said (query, is_right, same)")
+            yield lambda query: [text for (text,) in base.execute(_WRONG, (_signed(query), MOST_WRONG))]
 
-    def _said_wrong(self, context: Context) -> Iterator[tuple[int, str]]:
+    def _said(self, context: Context) -> Iterator[tuple[int, bool, int, str | None]]:
+        """What rows say is right and what is wrong: the query, which of both, what tells texts apart, and of a wrong one the text."""
         for line in self.lines(context):
             if isinstance(line, Reject):
                 continue
             try:
-                if self._role(line.values) == "negative":
-                    query = text_of(line.values, self.query_field, self.max_chars, "query")
-                    found = self.texts.of(line.values, self.positive_field, "positive")
-                    yield from ((_signed(query), text) for text in fit(found))
+                if (role := self._role(line.values)) == "neither":
+                    continue
+                query = _signed(text_of(line.values, self.query_field, self.max_chars, "query"))
+                for text in fit(self.texts.of(line.values, self.positive_field, "positive")):
+                    is_right = role == "positive"
+                    yield query, is_right, _signed(sentence_key(text)), None if is_right else text
             except Unfit:
                 continue  # the second reading rejects it
 
@@ -186,7 +198,7 @@ class PairReader(Labelled):
 class ReadPairs(PairReader):
     """One pair a line or row and positive, from a file or a folder's JSON lines and Parquet files."""
 
-    version: ClassVar[int] = 4
+    version: ClassVar[int] = 5
     kind: Literal["read_pairs"] = "read_pairs"
 
     path: str
@@ -217,13 +229,13 @@ def _degree(values: Values, key: str, scale: float) -> float:
     given = values.get(key)
     try:
         degree = float(given) if isinstance(given, int | float | str) and not isinstance(given, bool) else -1.0
-    except ValueError:
+    except (ValueError, OverflowError):
         degree = -1.0
     if not 0 <= degree <= scale:
         raise Unfit("bad_label", f"{key!r} must be a number from 0 to {scale:g} (label_scale), got {given!r}")
     return degree * HIGHEST / scale
 
 
-def _signed(query: str) -> int:
-    """A number for a query as SQLite has them."""
-    return number_of(query) - (1 << 63)
+def _signed(text: str) -> int:
+    """A number for a text as SQLite has them."""
+    return number_of(text) - (1 << 63)

@@ -5,9 +5,10 @@ judged of it. A document that was judged to be no answer is a negative that the 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, TypeAlias
 
 from pydantic import Field
 
@@ -26,6 +27,8 @@ from pipeline.stages.read_unique import Read
 
 ID = "_id"
 
+_Beside: TypeAlias = tuple[list[str], list[str]]
+
 
 class ReadQrels(Labelled):
     """One pair for each relevant document of a query, from `queries.jsonl`, `corpus.jsonl` and qrels.
@@ -36,6 +39,7 @@ class ReadQrels(Labelled):
     of the query's pairs (the first 100). Each line makes a pair, or a reject: `negative_label`, `unknown_query`, …
     """
 
+    version: ClassVar[int] = 2
     kind: Literal["read_qrels"] = "read_qrels"
 
     path: str
@@ -63,7 +67,7 @@ class ReadQrels(Labelled):
                 yield line
             elif judgement := _judgement(*line):
                 yield judgement
-            elif not is_first:  # the first may be headings
+            elif not (is_first and _is_heading(line[1])):
                 yield Reject(line[0], "bad_qrels", f"not a query, a document and a grade: {line[1][:200]!r}")
             is_first = False
 
@@ -80,17 +84,26 @@ class ReadQrels(Labelled):
                 yield refused(line.row_id, unfit)
 
     def _made(self, judgements: Judgements) -> Iterator[tuple[str, Read | Reject]]:
-        has_wrong = judgements.has_wrong(self.relevant)
+        beside = self._beside(judgements)
         for judged in judgements.joined():
-            place, query_id, _, _ = judged.judgement
+            place = judged.judgement.place
             try:
-                wrong = judgements.wrong(query_id, self.relevant, MOST_WRONG) if has_wrong else []
-                right = judgements.right(query_id, self.relevant, MOST_WRONG) if wrong else []
-                yield place, self._pair(judged, wrong, right)
+                yield place, self._pair(judged, beside)
             except Unfit as unfit:
                 yield place, refused(place, unfit)
 
-    def _pair(self, judged: Judged, wrong: list[Values], right: list[Values]) -> Pair:
+    def _beside(self, judgements: Judgements) -> Callable[[str], _Beside]:
+        """What is wrong and what is right for a query, the first of both."""
+        has_wrong = judgements.has_wrong(self.relevant)
+
+        @lru_cache(maxsize=64)  # the lines of a query mostly stand together
+        def beside(query_id: str) -> _Beside:
+            wrong = list(self._said(judgements.wrong(query_id, self.relevant, MOST_WRONG))) if has_wrong else []
+            return wrong, list(self._said(judgements.right(query_id, self.relevant, MOST_WRONG))) if wrong else []
+
+        return beside
+
+    def _pair(self, judged: Judged, beside: Callable[[str], _Beside]) -> Pair:
         (_, query_id, doc_id, grade), query, document = judged
         if query is None:
             raise Unfit("unknown_query", f"no query {query_id!r} in queries.jsonl")
@@ -101,34 +114,49 @@ class ReadQrels(Labelled):
             raise Unfit("negative_label", f"grade {grade:g} is below {self.relevant:g} (relevant); {detail}")
         text = text_of(query, TEXT, self.max_chars, "query")
         positive = self.texts.joined(document, TEXT, "positive")
-        given = [self.texts.joined(one, TEXT, "negative") for one in wrong]
+        wrong, right = beside(query_id)
         return self.pair(
             Side(text, query),
             Side(positive, document),
             positive_id=doc_id,
             pair_id=digest(self.source, query_id, doc_id),
-            negatives=wrong_ones(given, [text, positive, *self._said(right)]),
+            negatives=wrong_ones(wrong, [text, positive, *right]),
         )
 
-    def _said(self, right: list[Values]) -> Iterator[str]:
-        for one in right:
+    def _said(self, documents: list[Values]) -> Iterator[str]:
+        for one in documents:
             try:
-                yield self.texts.joined(one, TEXT, "positive")
+                yield self.texts.joined(one, TEXT, "document")
             except Unfit:
-                continue  # a line of its own says so
+                continue  # it costs no pair but its own, and the line of that says so
 
 
 def _judgement(place: str, line: str) -> Judgement | None:
     """What a line of qrels says, None where it is no such line."""
-    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
-    if len(fields) not in {3, 4}:
+    fields = _fields(line)
+    grade = _number(fields[-1]) if fields else None
+    if grade is None or not math.isfinite(grade):
         return None
-    query_id, document_id, grade = (fields[0], *fields[-2:])
+    query_id, document_id = fields[0], fields[-2]
+    return Judgement(place, query_id, document_id, grade) if query_id and document_id else None
+
+
+def _is_heading(line: str) -> bool:
+    fields = _fields(line)
+    return bool(fields) and _number(fields[-1]) is None
+
+
+def _fields(line: str) -> list[str]:
+    """The fields of a line of qrels, which are three or four, and else none."""
+    fields = [field.strip() for field in line.split("\t")] if "\t" in line else line.split()
+    return fields if len(fields) in {3, 4} else []
+
+
+def _number(text: str) -> float | None:
     try:
-        found = float(grade)
+        return float(text)
     except ValueError:
         return None
-    return Judgement(place, query_id, document_id, found) if query_id and document_id and math.isfinite(found) else None
 
 
 def _qrels(folder: Path, split: str | None) -> DataFile:

@@ -48,7 +48,8 @@ class Texts(NamedTuple):
     def _or_unfit(self, one: object, key: str, name: str) -> Given | Unfit:
         try:
             if isinstance(one, Mapping):
-                return Given(self.joined(one, TEXT, name), id_of(one, ID_KEYS))
+                # No negative keeps its id, so that of one may be anything.
+                return Given(self.joined(one, TEXT, name), None if name == "negative" else id_of(one, ID_KEYS))
             return Given(text_of({key: one}, key, self.max_chars, name))
         except Unfit as unfit:
             return unfit
