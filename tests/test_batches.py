@@ -204,6 +204,18 @@ def test_the_rest_may_come_last_in_short_batches(tmp_path: Path) -> None:
     assert not rejects
 
 
+def test_of_very_many_rows_of_one_answer_those_that_come_last_are_in_no_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fill, "OPEN", 2)
+    monkeypatch.setattr(fill, "SHORT_ROUNDS", 3)
+    given = [*rows(8), *rows(20, 8, positive="a class", positive_id="s")]
+    batches, rejects = planned(Batches(input="x", size=4, rest="last"), tmp_path, given)
+    assert {one.reason for one in rejects.values()} == {"no_batch"}
+    assert len(batches) + len(rejects) == 28
+    assert len(rejects) >= 20 - 2 - 2 * 3
+
+
 def test_a_text_that_most_rows_share_is_once_in_each_batch_and_the_others_are_left_over(tmp_path: Path) -> None:
     given = [*rows(70), *rows(200, 70, positive="a class", positive_id="s")]
     batches, rejects = planned(Batches(input="x", size=8), tmp_path, given)

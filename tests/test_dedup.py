@@ -100,14 +100,25 @@ def test_the_pair_of_the_source_that_is_preferred_stays(tmp_path: Path, by: Lite
 
 
 def test_of_sources_that_are_not_named_the_smallest_id_stays(tmp_path: Path) -> None:
-    rows = [of("nq", pair("b", "who built it")), of("hotpotqa", pair("a", "who built it"))]
-    assert deduped(Dedup(input="x", prefer=["msmarco"]), tmp_path, [rows]) == {"a": "", "b": "duplicate of a"}
+    rows = [
+        of("nq", pair("b", "who built it")),
+        of("hotpotqa", pair("a", "who built it")),
+        of("msmarco", pair("c", "who")),
+    ]
+    found = deduped(Dedup(input="x", prefer=["msmarco"]), tmp_path, [rows])
+    assert found == {"a": "", "b": "duplicate of a", "c": ""}
 
 
 def test_a_pair_that_comes_in_twice_is_refused_whatever_its_sources_are(tmp_path: Path) -> None:
     rows = [of(source, pair(row_id, "who built it")) for source, row_id in (("nq", "a"), ("nq", "b"), ("mr", "a"))]
     with pytest.raises(StageError, match="pair a comes in twice"):
         deduped(Dedup(input="x", prefer=["nq", "mr"]), tmp_path, [rows])
+
+
+def test_a_preferred_source_that_no_row_is_of_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    rows = [of("msmarco", pair("a", "who built it")), of("nq", pair("b", "another"))]
+    with pytest.raises(StageError, match="prefer: no row of msmaco; there are rows of msmarco, nq"):
+        deduped(Dedup(input="x", prefer=["nq", "msmaco"]), tmp_path, [rows])
 
 
 def test_a_source_is_preferred_once() -> None:

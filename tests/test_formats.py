@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.exporters import lines
 from pipeline.exporters.formats import FORMATS
 from pipeline.rows import Example
+from pipeline.stages.base import StageError
 
 WRITTEN = tuple(name for name in FORMATS if name not in {"beir", "sentence_transformers", "scored"})
 TEXTS = st.text(
@@ -225,6 +226,23 @@ def test_nemo_finds_its_keys_and_takes_the_first_negatives(tmp_path: Path) -> No
         assert row["question_id"] == source.pair_id
         assert all(isinstance(text, str) for text in row["pos_doc"] + row["neg_doc"])
         assert row["neg_doc"][0] == source.negatives[0]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"negatives": ("one",)}, "too_few_negatives, 1 of 2"),
+        ({"positive": " "}, "empty_text, positive"),
+        ({"label": 1.0}, "scored holds it alone"),
+    ],
+)
+def test_a_row_of_a_planned_batch_that_goes_to_no_tuples_stops_the_export(
+    tmp_path: Path, wrong: dict[str, Any], why: str
+) -> None:
+    rows = [example(pair_id="a", batch=0), example(pair_id="b", batch=1, **wrong)]
+    with pytest.raises(StageError, match=rf"b is in batch 1 and goes to no tuples \({why}"):
+        released(rows, tmp_path, negatives=2)
+    released([rows[0], replace(rows[1], batch=None)], tmp_path / "unplanned", negatives=2)
 
 
 def test_every_row_has_one_positive_whatever_else_answers_its_query(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ ROWS = [
     example(
         pair_id="b", instruction="", query="2020-01-01", positive="12", negatives=("null", "true"), label=4.0, batch=0
     ),
-    example(pair_id="c", query="why", positive="กข" * 3000, negatives=("x", "y"), label=2.0, batch=0),
+    example(pair_id="c", query="why", positive="กข" * 3000, negatives=("x", "y"), label=2.0),
 ]
 TUPLES = [ROWS[1], ROWS[0]]
 """The tuples among them, in their order."""

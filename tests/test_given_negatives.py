@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from pipeline.retrievers.analysis import text_key
 from pipeline.rows import Example, Reject, from_table, to_table
+from pipeline.stages.base import StageError
 from pipeline.stages.given_negatives import GivenNegatives
 
 
@@ -61,6 +62,11 @@ def test_an_example_is_a_pair_too_and_is_begun_anew() -> None:
     (row,) = GivenNegatives(input="pairs").rows(example(written_negatives=("a",)))
     assert isinstance(row, Example)
     assert row.negatives == ["a"]
+
+
+def test_an_example_that_is_held_out_is_refused_since_its_split_would_go() -> None:
+    with pytest.raises(StageError, match="pair p7 is in test"):
+        list(GivenNegatives(input="pairs").rows(example(pair_id="p7", split="test", written_negatives=("a",))))
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=4), max_size=8))

@@ -168,11 +168,30 @@ def test_rows_of_other_sources_and_tasks_are_rejected_as_such() -> None:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"sources": {"msmarco": None, "nq": None}}, {"tasks": {"retrieval": 1, "bitext": 1}}]
+    "fields",
+    [
+        {"sources": {"msmarco": None, "nq": None}},
+        {"sources": {"nq": 1}, "n": 1},
+        {"tasks": {"retrieval": 1, "bitext": 1}, "n": 1},
+    ],
 )
 def test_what_is_asked_for_and_not_there_is_an_error_that_names_what_is(fields: dict[str, Any]) -> None:
     with pytest.raises(StageError, match=r"no row of (nq|bitext).*(msmarco|retrieval)"):
         mix(rows_of(msmarco=3), **fields)
+
+
+def test_a_task_whose_rows_are_all_of_other_sources_is_an_error_that_says_so() -> None:
+    rows = [row(0), row(1, "nli", "bitext")]
+    with pytest.raises(StageError, match="no row of bitext to mix; the other fields leave out all that there are"):
+        mix(rows, sources={"msmarco": None}, tasks={"retrieval": None, "bitext": None})
+
+
+def test_a_score_that_no_row_has_is_an_error_that_names_those_there_are() -> None:
+    rows = [row(0, "synthetic", score=0.5), row(1)]
+    with pytest.raises(StageError, match="no row to mix has a score 'closness'; rows have closeness"):
+        mix(rows, by="closness")
+    with pytest.raises(StageError, match="no row to mix has a score 'closeness'"):
+        mix(rows, by="closeness", sources={"msmarco": None})
 
 
 def test_it_tells_what_was_asked_for_what_there_was_and_what_came_of_it() -> None:
@@ -203,11 +222,20 @@ def test_examples_are_handed_on_without_the_batches_of_an_earlier_plan() -> None
         {"tasks": {"summary": 1}},
         {"per_language": {"en": 1, "ENG": 2}},
         {"n": 0},
+        {"tasks": {"retrieval": 1, "similarity": 2}},
+        {"tasks": {"retrieval": 1, "similarity": {"weight": 2, "most": 5}}, "sources": {"msmarco": None}},
     ],
 )
 def test_a_mix_that_cannot_be_is_refused_before_it_is_made(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Mix(input="pairs", **fields)
+
+
+@pytest.mark.parametrize("shared", [{"n": 8}, {"sources": {"synthetic": {"most": 8}}}, {"per_language": 8}])
+def test_weights_of_tasks_share_out_whatever_is_bounded(shared: dict[str, Any]) -> None:
+    rows = [row(number, "synthetic", TASKS[number % 2]) for number in range(80)]
+    found = counted(rows, "task", tasks={"retrieval": 1, "similarity": 3}, **shared)
+    assert found == {"retrieval": 2, "similarity": 6}
 
 
 def test_a_plan_knows_the_most_rows_that_come_of_it() -> None:
@@ -217,21 +245,23 @@ def test_a_plan_knows_the_most_rows_that_come_of_it() -> None:
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> Wishes:
+def wishes(draw: st.DrawFn, most: int = 40) -> Wishes:
     weights = st.floats(0.01, 10)
     names = (
         [("sources", name) for name in SOURCES] + [("tasks", name) for name in TASKS] + [("languages", t) for t in TAGS]
     )
     return Wishes(
-        n=draw(st.none() | st.integers(1, 200)),
+        n=draw(st.none() | st.integers(1, 5 * most)),
         sources=draw(st.none() | st.fixed_dictionaries(dict.fromkeys(SOURCES, weights))),
         tasks=draw(st.none() | st.fixed_dictionaries(dict.fromkeys(TASKS, weights))),
-        most=draw(st.dictionaries(st.sampled_from(names), st.integers(1, 40))),
+        most=draw(st.dictionaries(st.sampled_from(names), st.integers(1, most))),
     )
 
 
 CELLS = [Cell(source, task, tag) for source in SOURCES for task in TASKS for tag in TAGS]
 COUNTS = st.dictionaries(st.sampled_from(CELLS), st.integers(1, 60), min_size=1)
+GREAT = 10**8
+GREAT_COUNTS = st.dictionaries(st.sampled_from(CELLS), st.integers(1, GREAT), min_size=1)
 
 
 def has_room(cell: Cell, counts: dict[Cell, int], rows: dict[Cell, int], asked: Wishes) -> bool:
@@ -240,8 +270,11 @@ def has_room(cell: Cell, counts: dict[Cell, int], rows: dict[Cell, int], asked: 
     return rows[cell] < counts[cell] and all(taken[bound] < most for bound, most in bounds if bound in bounds_of(cell))
 
 
-@settings(max_examples=200)
-@given(COUNTS, wishes())
+ASKED = (COUNTS | GREAT_COUNTS, wishes() | wishes(GREAT))
+
+
+@settings(max_examples=300)
+@given(*ASKED)
 def test_no_bound_is_passed_and_nothing_is_left_out_that_no_bound_holds_back(
     counts: dict[Cell, int], asked: Wishes
 ) -> None:
@@ -250,22 +283,23 @@ def test_no_bound_is_passed_and_nothing_is_left_out_that_no_bound_holds_back(
     for (what, name), most in asked.most.items():
         assert sum(count for cell, count in rows.items() if (what, name) in bounds_of(cell)) <= most
     assert asked.n is None or sum(rows.values()) <= asked.n
-    assert {cell for cell, count in counts.items() if rows[cell] < count} <= set(held_by)
+    assert {cell for cell, count in counts.items() if rows[cell] < count} == set(held_by)
+    for cell, bound in held_by.items():
+        assert bound in asked.most or bound == (("weights", "sources") if asked.n is None else ("n", "")), cell
+        assert bound != ("weights", "sources") or asked.sources
     if asked.n is not None:
         assert not [cell for cell in counts if has_room(cell, counts, rows, asked)]
 
 
-@given(COUNTS, wishes())
+@given(COUNTS, st.fixed_dictionaries(dict.fromkeys(SOURCES, st.floats(0.01, 10))), st.floats(0.01, 1))
 def test_where_no_bound_is_met_sources_have_their_shares_to_a_row_a_cell(
-    counts: dict[Cell, int], asked: Wishes
+    counts: dict[Cell, int], sources: dict[str, float], part: float
 ) -> None:
     there = totals(counts, 0)
-    if asked.sources is None or asked.most or asked.n is None:
-        return
-    share = {source: asked.n * asked.sources[source] / sum(asked.sources[one] for one in there) for source in there}
-    if all(share[source] <= there[source] for source in there):
-        got = totals(mixed(counts, asked).rows, 0)
-        assert all(abs(got[source] - share[source]) <= len(counts) for source in there)
+    weights = sum(sources[source] for source in there)
+    n = max(1, int(part * min(there[source] * weights / sources[source] for source in there)))
+    got = totals(mixed(counts, Wishes(n, sources)).rows, 0)
+    assert all(abs(got[source] - n * sources[source] / weights) <= len(counts) for source in there)
 
 
 @settings(max_examples=40)
@@ -277,5 +311,6 @@ def test_where_no_bound_is_met_sources_have_their_shares_to_a_row_a_cell(
 def test_neither_order_nor_parts_change_a_mix(drawn: list[Any], n: int, data: st.DataObject) -> None:
     rows = [row(number, *fields) for number, fields in enumerate(drawn)]
     shuffled = data.draw(st.permutations(rows))
-    fields = {"n": n, "by": "closeness", "per_language": {"sw": 3, "*": 20}}
+    is_scored = any(score is not None for *_, score in drawn)
+    fields = {"n": n, "by": "closeness" if is_scored else None, "per_language": {"sw": 3, "*": 20}}
     assert kept(shuffled, part_rows=data.draw(st.integers(1, 9)), **fields) == kept(rows, **fields)

@@ -438,6 +438,11 @@ def test_a_row_that_comes_in_twice_is_refused_whatever_its_sources_are(tmp_path:
         judged(NearDedup(input="x", by="query", prefer=["nq", "mr"]), tmp_path, twice)
 
 
+def test_a_preferred_source_that_no_row_is_of_is_an_error_that_names_those_there_are(tmp_path: Path) -> None:
+    with pytest.raises(StageError, match="prefer: no row of msmaco; there are rows of msmarco, nq"):
+        judged(NearDedup(input="x", by="query", prefer=["nq", "msmaco"]), tmp_path, pairs_alike("nq", "msmarco"))
+
+
 def test_documents_have_no_source_to_prefer() -> None:
     with pytest.raises(StageError, match="prefer: Document rows have no source"):
         NearDedup(input="x", prefer=["nq"]).gives({"input": Document})

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import commit, indexed
+from conftest import commit, example, indexed
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,6 +104,11 @@ def test_a_searched_pair_is_its_pair_with_hits_of_the_corpus(context: Context) -
     assert ids(found)[0] == "en2"
     assert list(found.hit_scores) == sorted(found.hit_scores, reverse=True)
     assert (found.pair_id, found.query, found.facets) == (given.pair_id, given.query, given.facets)
+
+
+def test_an_example_that_is_held_out_is_not_searched_for_since_its_split_would_go(context: Context) -> None:
+    with pytest.raises(StageError, match="pair p0 is in dev"):
+        searched(context, [example(split="dev")])
 
 
 def test_the_rank_and_score_of_the_own_positive_stand_beside_earlier_scores(context: Context) -> None:

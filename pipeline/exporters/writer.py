@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.exporters.beir import Beir
 from pipeline.exporters.built import Contents, columns
@@ -12,6 +13,7 @@ from pipeline.exporters.readback import check_lines, check_parquet, check_text
 from pipeline.exporters.shards import Build, Shard, writing
 from pipeline.exporters.sift import Sifted, sift
 from pipeline.rows import Example, Reject, Row, Split, from_table
+from pipeline.stages.base import StageError
 from pipeline.store import Dataset, write_bytes
 
 
@@ -33,6 +35,7 @@ class Writer:
         has_graded = any(config.graded for config in self._configs)
         for examples in tables:
             sifted = sift(examples, self._negatives, graded=has_graded)
+            _refuse_gaps(examples, sifted)
             yield from sifted.rejects
             with writing(self._scratch):
                 self._write(sifted)
@@ -69,6 +72,19 @@ class Writer:
         self._build.abandon()
         if self._beir:
             self._beir.abandon()
+
+
+def _refuse_gaps(examples: pa.Table, sifted: Sifted) -> None:
+    """Raises StageError where a row of a planned batch is no tuple: a trainer's slices would be other batches from there on."""
+    planned = examples.filter(examples["batch"].is_valid())
+    lost = planned.filter(pc.invert(pc.is_in(planned["pair_id"], sifted.tuples()["pair_id"].combine_chunks())))
+    if len(lost):
+        name = lost["pair_id"][0].as_py()
+        reasons = {one.rejected_id: f"{one.reason}, {one.detail}" for one in sifted.rejects}
+        raise StageError(
+            f"export: {name} is in batch {lost['batch'][0]} and goes to no tuples ({reasons.get(name, 'scored holds it alone')}); "
+            "drop these rows above the step `batches`, or the batches behind them are others than were planned"
+        )
 
 
 def _check(config: Config, splits: Mapping[Split, Sequence[Shard]]) -> None:

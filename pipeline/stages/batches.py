@@ -22,6 +22,7 @@ from pipeline.rows import Example, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, StageError, gathered
 from pipeline.stages.batching.keys import BETWEEN, COLUMNS, KEYED, keyed, places
 from pipeline.stages.batching.plan import NOWHERE, ORDERED, Outcome, Planned, write_plan
+from pipeline.stages.copies import repeated
 
 _TRAIN = "train"
 _Column = Literal["task", "query_language", "positive_language", "source"]
@@ -36,7 +37,8 @@ class Batches(ComparingStage):
     cluster of near-duplicates, and none has a negative that is an answer or the query of another: by text, but for case,
     marks and blanks, and by id. An answer is the positive or an extra positive; a row is in the cluster of its own id
     too. Groups take turns in proportion. Rows that fill no batch are rejects, or with `rest: last` are in batches of fewer rows
-    after all others. Rows of dev and test pass by.
+    after all others; of rows that may not stand together about a thousand are, and those beyond are rejects (`no_batch`).
+    Rows of dev and test pass by.
     """
 
     version: ClassVar[int] = ANALYSIS_VERSION
@@ -81,10 +83,7 @@ class Batches(ComparingStage):
             return
         ids = (name for table in context.inputs["input"].tables(["pair_id"]) for name in table["pair_id"].to_pylist())
         name = next(one for one in ids if places([one], self.seed)[0] == twice[0])
-        raise StageError(
-            f"input: row {name} comes in twice; name each step that holds it once, and no step above it, "
-            "or drop the copies with a step of kind dedup"
-        )
+        raise repeated("row", name)
 
     def build(self, context: Context) -> None:
         """Fill the batches. Memory: a bucket, the keys of the open batches, and some mapped bytes a row."""

@@ -16,9 +16,10 @@ import pyarrow.compute as pc
 from pydantic import AfterValidator
 
 from pipeline.rows import Pair, Row
-from pipeline.stages.base import Share
+from pipeline.stages.base import Share, StageError
 from pipeline.stages.copies import number_of
 from pipeline.stages.wording import sentence_key
+from pipeline.store import Dataset
 
 I64: TypeAlias = npt.NDArray[np.int64]
 
@@ -114,6 +115,21 @@ def ranks(table: pa.Table, prefer: Sequence[str]) -> pa.Array:
         return pa.array(np.zeros(len(table), np.int32))
     places = pc.index_in(table["source"].combine_chunks(), pa.array(prefer, pa.string()))
     return pc.fill_null(places, len(prefer))
+
+
+def refuse_unknown(prefer: Sequence[str], dataset: Dataset) -> None:
+    """Raises StageError where a source that is preferred has no rows: none of it could stay."""
+    there: set[str] = set()
+    tables = dataset.tables(["source"]) if prefer else iter(())
+    for table in tables:
+        there.update(table["source"].unique().to_pylist())
+        if there.issuperset(prefer):
+            return
+    if there:
+        lost = next(source for source in prefer if source not in there)
+        raise StageError(
+            f"prefer: no row of {lost}; there are rows of {', '.join(sorted(there))}. Leave it out, or read it"
+        )
 
 
 def _numbered(texts: Iterable[str]) -> list[int]:

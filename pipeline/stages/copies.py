@@ -35,9 +35,14 @@ def number_of(text: str) -> int:
 def refuse_repeated(ids: pa.Array, row: str) -> None:
     """Raises StageError where two neighbours are one: by its id alone, no worker could tell the one row from the other."""
     if (twice := pc.index(pc.equal(ids[1:], ids[:-1]), True).as_py()) >= 0:
-        raise StageError(
-            f"input: {row} {ids[twice]} comes in twice; name each step that holds it once, and no step above it"
-        )
+        raise repeated(row, ids[twice].as_py())
+
+
+def repeated(row: str, row_id: str) -> StageError:
+    return StageError(
+        f"input: {row} {row_id} comes in twice; name each step that holds it once, and no step above it, or give each reader "
+        "its own `source`"
+    )
 
 
 def write_copies(path: Path, copies: pa.Table) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline.digest import LENGTH, digest
 from pipeline.rows import Pair, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, gathered
-from pipeline.stages.compared import Preferred, ranks
+from pipeline.stages.compared import Preferred, ranks, refuse_unknown
 from pipeline.stages.copies import COPIES, Copies, refuse_repeated, write_copies
 from pipeline.stages.wording import sentence_key
 
@@ -51,6 +51,8 @@ class Dedup(ComparingStage):
 
     def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
         """Each pair's key and id, to a bucket by key."""
+        if share.first == 0:  # once, and before all the work
+            refuse_unknown(self.prefer, context.inputs["input"])
         count = self.buckets(context.inputs["input"].count())
         for table in share.tables([*_COLUMNS, *(["source"] if self.prefer else [])]):
             keys = [self._key(row) for row in table.to_pylist()]

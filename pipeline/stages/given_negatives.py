@@ -6,8 +6,9 @@ from typing import ClassVar, Literal
 from pydantic import NonNegativeInt
 
 from pipeline.retrievers.analysis import text_key
-from pipeline.rows import Example, Pair, Reject, Row, columns_of
+from pipeline.rows import Example, Pair, Reject, Row
 from pipeline.stages.base import Inputs, RowStage
+from pipeline.stages.search import fields_of
 
 
 class GivenNegatives(RowStage):
@@ -33,7 +34,7 @@ class GivenNegatives(RowStage):
             return
         unmeasured = [None] * len(negatives)
         yield Example(
-            **{name: getattr(pair, name) for name in columns_of(Pair)},
+            **fields_of(pair),
             negatives=negatives,
             negative_ids=[text_key(text) for text in negatives],
             negative_scores=unmeasured,

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipeline.store import Dataset
+
 ALL_KEPT = 2**64 - 1
 NONE_KEPT = -1  # below every number
 
@@ -81,6 +83,12 @@ def scores_by(table: pa.Table, by: str) -> Scores:
         return np.empty(0, np.float64)
     found = pc.map_lookup(table["scores"].combine_chunks(), by, "last")
     return np.array(pc.fill_null(found, math.nan).to_numpy(zero_copy_only=False), np.float64)
+
+
+def names_of_scores(dataset: Dataset) -> list[str]:
+    """What the scores of these rows are called."""
+    keys = (table["scores"].combine_chunks().keys.unique() for table in dataset.tables(["scores"]) if len(table))
+    return sorted({name for its in keys for name in its.to_pylist()})
 
 
 def grouped(table: pa.Table, names: Sequence[str]) -> Iterator[tuple[tuple[Any, ...], Places]]:

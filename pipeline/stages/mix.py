@@ -7,7 +7,7 @@ of each are taken is `mixing`'s business; which ones is decided here, in memory 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -19,7 +19,18 @@ from pipeline.draws import OTHERS, once
 from pipeline.rows import Example, Pair, Reject, Row, Task
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, StageError
 from pipeline.stages.copies import number_of
-from pipeline.stages.lowest import ALL_KEPT, NONE_KEPT, Keys, Lowest, Places, Scores, falling, grouped, scores_by
+from pipeline.stages.lowest import (
+    ALL_KEPT,
+    NONE_KEPT,
+    Keys,
+    Lowest,
+    Places,
+    Scores,
+    falling,
+    grouped,
+    names_of_scores,
+    scores_by,
+)
 from pipeline.stages.mixing import ALL, Bound, Cell, Mixed, Wishes, mixed, totals
 from pipeline.stages.read_labelled import Source
 from pipeline.stages.sample import TagOrOthers, bound_of
@@ -63,8 +74,8 @@ class Mix(ActorStage):
 
     Of a source whose rows have the score `by`, the highest are taken; of others those that a lot decides (by `seed`). What was
     asked for and what came of it is in the step's `built/mix.json`. A source or task that is named and has no rows is an
-    error, and a row that is left out a reject: `other_source`, `other_task`, `other_language`, `no_score`, or `not_mixed`, with what
-    held it back. A plan of batches does not outlive a mix, and goes.
+    error, as is a score that no row has. A row that is left out is a reject: `other_source`, `other_task`, `other_language`,
+    `no_score`, or `not_mixed`, with what held it back. A plan of batches does not outlive a mix, and goes.
     """
 
     kind: Literal["mix"] = "mix"
@@ -87,6 +98,16 @@ class Mix(ActorStage):
                 raise ValueError(f"{name}: {bare[0]} has no weight and others have; give all of them one, or none")
         return self
 
+    @model_validator(mode="after")
+    def _weights_share_out(self) -> "Mix":
+        has_most = any(part.most for part in (self.sources or {}).values())
+        if _weights(self.tasks) and not (self.n or self.per_language or has_most or _weights(self.sources)):
+            raise ValueError(
+                "tasks: their weights share nothing out, since all rows are taken; give n, weights of sources, `most` of a source "
+                "or per_language, or leave them out"
+            )
+        return self
+
     def most_rows(self, given: int | None) -> int | None:
         caps = [part.most for part in (self.sources or {}).values()]
         capped = sum(filter(None, caps)) if caps and None not in caps else None
@@ -101,12 +122,20 @@ class Mix(ActorStage):
         Three passes over the columns that decide. Memory: 8 to 24 bytes for each row that is taken.
         """
         dataset = context.inputs["input"]
-        counts, scored = self._counts(dataset)
-        self._check(counts)
+        rows, with_score = self._counts(dataset)
+        asked = [cell for cell in rows if self._is_asked(cell)]
+        scored = {cell.source for cell in asked if with_score[cell]}
+        counts = {cell: (with_score if cell.source in scored else rows)[cell] for cell in asked}
+        self._check(counts, rows)
+        if self.by and asked and not scored:
+            names = _listed(names_of_scores(dataset))
+            raise StageError(f"by: no row to mix has a score {self.by!r}; rows have {names}")
         its = mixed(counts, self._wishes(counts))
         write_bytes(context.folder / MIX, json.dumps(self._told(counts, its), indent=1, ensure_ascii=False).encode())
         limits = [
-            (*cell, key, tie, *its.held_by.get(cell, (ALL, ""))) for cell, key, tie in self._last(dataset, its, scored)
+            # Of a cell that is taken whole no row asks what held it back.
+            (*cell, key, tie, *its.held_by.get(cell, (ALL, "")))
+            for cell, key, tie in self._last(dataset, its, scored)
         ]
         write_bytes(context.folder / _LIMITS, json.dumps({"scored": sorted(scored), "limits": limits}).encode())
 
@@ -168,27 +197,25 @@ class Mix(ActorStage):
         most = {bound: cap for bound, cap in caps.items() if cap is not None}
         return Wishes(self.n, _weights(self.sources), _weights(self.tasks), most)
 
-    def _check(self, counts: Mapping[Cell, int]) -> None:
-        """Raises StageError where something that is named is not there."""
+    def _check(self, counts: Mapping[Cell, int], rows: Mapping[Cell, int]) -> None:
+        """Raises StageError where something that is named is not among what may be taken, of all rows that are read."""
         for name, parts, place in (("sources", self.sources, 0), ("tasks", self.tasks, 1)):
-            there = totals(counts, place)
-            if lost := [key for key in parts or () if not there.get(key)]:
-                raise StageError(
-                    f"{name}: no row of {lost[0]} to mix; there are rows of {', '.join(there) or 'none'}. Leave it out, or read it"
-                )
+            asked, there = totals(counts, place), totals(rows, place)
+            if lost := [key for key in parts or () if not asked.get(key)]:
+                is_there = "the other fields leave out all that there are"
+                why = is_there if lost[0] in there else f"there are rows of {_listed(there)}"
+                raise StageError(f"{name}: no row of {lost[0]} to mix; {why}. Leave it out, or read it")
 
-    def _counts(self, dataset: Dataset) -> tuple[dict[Cell, int], set[str]]:
-        """How many rows may be taken of each cell, and the sources whose rows have the score."""
+    def _counts(self, dataset: Dataset) -> tuple[Counter[Cell], Counter[Cell]]:
+        """How many rows there are of each cell, and how many of them have the score."""
         rows: Counter[Cell] = Counter()
         with_score: Counter[Cell] = Counter()
         for table in dataset.tables([*_CELL, *(["scores"] if self.by else [])]):
             scores = self._scores(table)
             for cell, places in _grouped(table):
-                if self._is_asked(cell):
-                    rows[cell] += len(places)
-                    with_score[cell] += int(np.count_nonzero(~np.isnan(scores[places])))
-        scored = {cell.source for cell, count in with_score.items() if count}
-        return {cell: with_score[cell] if cell.source in scored else count for cell, count in rows.items()}, scored
+                rows[cell] += len(places)
+                with_score[cell] += int(np.count_nonzero(~np.isnan(scores[places])))
+        return rows, with_score
 
     def _last(self, dataset: Dataset, its: Mixed, scored: set[str]) -> Iterator[tuple[Cell, int, int]]:
         """The key and the tie of the last row that is taken of each cell."""
@@ -227,6 +254,10 @@ class Mix(ActorStage):
     def _told(self, counts: Mapping[Cell, int], its: Mixed) -> dict[str, Any]:
         asked = self.model_dump(mode="json", include={"n", "sources", "tasks", "per_language", "by", "seed"})
         return {"asked": asked, "got": _summed(its.rows), "there": _summed(counts)}
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "none"
 
 
 def _summed(rows: Mapping[Cell, int]) -> dict[str, Any]:

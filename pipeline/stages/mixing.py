@@ -54,7 +54,8 @@ def mixed(counts: Mapping[Cell, int], wishes: Wishes) -> Mixed:
     """The rows to take of cells with so many; the order of cells makes no difference."""
     filling = _Filling({cell: counts[cell] for cell in sorted(counts) if counts[cell]}, wishes)
     filling.fill()
-    return Mixed(filling.rounded(), filling.held_by)
+    rows = filling.rounded()
+    return Mixed(rows, filling.held(rows))
 
 
 def bounds_of(cell: Cell) -> Iterator[Bound]:
@@ -138,9 +139,7 @@ class _Filling:
         """Whole rows: what is left of the parts goes to the greatest of them, ties by name, as far as no bound is passed."""
         rows = {cell: floor(taken + _EXACT) for cell, taken in self.taken.items()}
         left = self._asked(rows) - sum(rows.values())
-        taken = Counter({bound: 0 for cell in rows for bound in bounds_of(cell)})
-        for cell, count in rows.items():
-            taken.update(dict.fromkeys(bounds_of(cell), count))
+        taken = _by_bound(rows)
         by_part = sorted(rows, key=lambda cell: (rows[cell] - self.taken[cell], cell))
         while left and (open_to := [cell for cell in by_part if self._has_room(cell, rows, taken)]):
             for cell in open_to:
@@ -149,6 +148,19 @@ class _Filling:
                     taken.update(bounds_of(cell))
                     left -= 1
         return rows
+
+    def held(self, rows: Mapping[Cell, int]) -> dict[Cell, Bound]:
+        """What held back each cell that is not taken whole.
+
+        A great one may count as at its end some rows before it, and then it is what those rows met, or else what ended the mix.
+        """
+        ended = ("weights", "sources") if self.wishes.n is None else (ALL, "")
+        taken = _by_bound(rows)
+        held = dict(self.held_by)
+        for cell in rows:
+            met = (bound for bound in bounds_of(cell) if taken[bound] >= self.most.get(bound, inf))
+            held.setdefault(cell, next(met, ended))
+        return {cell: held[cell] for cell, count in rows.items() if count < self.counts[cell]}
 
     def _asked(self, rows: Mapping[Cell, int]) -> int:
         """How many rows there are to be, as far as bounds allow: where weights end the mix, as many as are whole by then."""
@@ -159,6 +171,13 @@ class _Filling:
     def _has_room(self, cell: Cell, rows: Mapping[Cell, int], taken: Mapping[Bound, int]) -> bool:
         has_rows = rows[cell] < self.counts[cell]
         return has_rows and all(taken[bound] < self.most.get(bound, inf) for bound in bounds_of(cell))
+
+
+def _by_bound(rows: Mapping[Cell, int]) -> Counter[Bound]:
+    taken: Counter[Bound] = Counter()
+    for cell, count in rows.items():
+        taken.update(dict.fromkeys(bounds_of(cell), count))
+    return taken
 
 
 def totals(rows: Mapping[Cell, int], place: int) -> dict[str, int]:

@@ -19,7 +19,7 @@ from pydantic import Field
 
 from pipeline.rows import Document, Pair, Passage, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, StageError, gathered, shares
-from pipeline.stages.compared import FILED, I64, Compared, Preferred, read, runs, side_of
+from pipeline.stages.compared import FILED, I64, Compared, Preferred, read, refuse_unknown, runs, side_of
 from pipeline.stages.copies import COPIES, Copies, Copy, refuse_repeated, write_copies
 from pipeline.stages.minhash import (
     U64,
@@ -89,6 +89,8 @@ class NearDedup(ComparingStage):
 
     def spread(self, share: Share, context: Context) -> Iterator[tuple[int, pa.Table]]:
         """Each row's keys; what it is compared by is left in the share's folder."""
+        if share.first == 0:  # once, and before all the work
+            refuse_unknown(self.prefer, context.inputs["input"])
         keys, whole = self._signed(share, context)
         rows = np.arange(len(whole)) + share.first
         count = self.buckets(context.inputs["input"].count())

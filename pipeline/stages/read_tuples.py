@@ -1,8 +1,9 @@
 """Examples from an earlier release, as they were: the mix of a second stage begins with what a first one made."""
 
 import json
+import reprlib
 from collections.abc import Iterator, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from itertools import count
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,9 +26,11 @@ _MUST = tuple(one.name for one in fields(Example) if one.default is MISSING and 
 class ReadTuples(TableStage):
     """The examples in a release's config `tuples`: the release's folder, that of the config, or one of its files.
 
-    Only rows of these `splits` are read: what was held out stays held out, unless it is asked for. `license` is what the
-    release says of itself.
+    Only rows of these `splits` are read: what was held out stays held out, unless it is asked for. Their batches are not: beside
+    other rows that plan is none. `license` is what the release says of itself.
     """
+
+    version: ClassVar[int] = 2
 
     row_type: ClassVar[type[Row]] = Example
     file_fields: ClassVar[tuple[str, ...]] = ("path",)
@@ -51,7 +54,8 @@ class ReadTuples(TableStage):
         for file in data_files(path / TUPLES if (path / TUPLES).is_dir() else path, PARQUET_SUFFIXES):
             places = count()
             for table in _tables(file):
-                wanted = (row for row in from_table(Example, table) if row.split in self.splits)
+                rows = from_table(Example, table)
+                wanted = (replace(row, batch=None) for row in rows if row.split in self.splits)
                 yield from ((f"{file.name}:{next(places)}", row) for row in wanted)
 
 
@@ -68,6 +72,11 @@ def _tables(file: DataFile) -> Iterator[pa.Table]:
 
 
 def _check(file: DataFile, names: Sequence[str]) -> None:
+    if _NEGATIVES in names:
+        raise StageError(
+            f"{file.path}: is the rows of a step, which have their negatives in a list, and no release's tuples. "
+            "Export them, and give the folder `tuples`; a step of this recipe is named as input"
+        )
     if missing := [name for name in _MUST if name not in names]:
         raise StageError(
             f"{file.path}: no column {missing[0]!r}, which tuples have; it has {', '.join(names)}. "
@@ -78,7 +87,7 @@ def _check(file: DataFile, names: Sequence[str]) -> None:
 def as_examples(tuples: pa.Table) -> pa.Table:
     """Rows of the config `tuples` as columns of Example: negatives gathered to a list, and maps read from JSON.
 
-    Columns that an older release lacks are left out, and others that it has too. Raises ValueError where a text is missing.
+    Columns that an older release lacks are left out, and others that it has too. Raises ValueError where a text is missing or a map is none.
     """
     if empty := [name for name in _MUST if tuples.column(name).null_count]:
         raise ValueError(f"{empty[0]} is null in a row")
@@ -87,14 +96,22 @@ def as_examples(tuples: pa.Table) -> pa.Table:
         if field.name == _NEGATIVES:
             columns[field.name] = _negatives(tuples)
         elif field.name in tuples.column_names:
-            columns[field.name] = _column(tuples.column(field.name), field.type)
+            columns[field.name] = _column(tuples.column(field.name), field)
     return pa.table(columns)
 
 
-def _column(column: pa.ChunkedArray, kind: pa.DataType) -> Any:
-    if not pa.types.is_map(kind):
-        return column.cast(kind)
-    return pa.array([list(json.loads(said or "{}").items()) for said in column.to_pylist()], kind)
+def _column(column: pa.ChunkedArray, field: pa.Field) -> Any:
+    if not pa.types.is_map(field.type):
+        return column.cast(field.type)
+    return pa.array([list(_map(said, field.name).items()) for said in column.to_pylist()], field.type)
+
+
+def _map(said: object, name: str) -> dict[str, Any]:
+    """A map from its JSON; a null is empty. Raises ValueError where it is something else."""
+    found = json.loads(said or "{}") if isinstance(said, str | None) else said
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} must be a JSON object in a string, got {reprlib.repr(said)}")  # noqa: TRY004 - told as other bad values
+    return found
 
 
 def _negatives(tuples: pa.Table) -> pa.Array:

@@ -19,7 +19,7 @@ from pipeline.retrievers.analysis import ANALYSIS_VERSION, text_key
 from pipeline.retrievers.base import Hits
 from pipeline.retrievers.corpus import PASSAGE, TEXT, Corpus, code
 from pipeline.retrievers.tantivy import Tantivy
-from pipeline.rows import Document, Pair, Passage, Reject, Row, SearchedPair, columns_of
+from pipeline.rows import Document, Example, Pair, Passage, Reject, Row, SearchedPair, columns_of
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs, Stage, StageError
 from pipeline.stages.index import Index, index_name
 from pipeline.store import Artifact, Dataset
@@ -150,7 +150,12 @@ def searched_text(pair: Pair) -> str:
 
 
 def fields_of(pair: Pair) -> dict[str, Any]:
-    """What a pair hands on to the rows made of it."""
+    """What a pair hands on to the rows made of it. Raises StageError for an example that is held out, which they would not be."""
+    if isinstance(pair, Example) and pair.split != "train":
+        raise StageError(
+            f"pair {pair.pair_id} is in {pair.split}, and what is made of it here would be in train; let the step read rows of "
+            "train alone, and put `split` below it"
+        )
     return {name: getattr(pair, name) for name in columns_of(Pair)}
 
 

@@ -28,6 +28,7 @@ from pipeline.stages.lowest import (
     Scores,
     falling,
     grouped,
+    names_of_scores,
     risen,
     rising,
     scores_by,
@@ -188,18 +189,14 @@ class Select(ActorStage):
     def _counts(self, dataset: Dataset) -> dict[str, Counter[str]]:
         """How many pairs have the score, by task and language. Raises StageError where no pair of some has it."""
         counts: dict[str, Counter[str]] = {}
-        seen: set[str] = set()
         rows = 0
         for table in self._tables(dataset):
             rows += sum(map(len, self._grouped(table).values()))
             for (task, tag), places, _ in self._keyed(table):
                 counts.setdefault(task, Counter())[tag] += len(places)
-            if not counts:
-                seen.update(table["scores"].combine_chunks().keys.unique().to_pylist())
         if rows and not counts:
-            raise StageError(
-                f"by: none of {rows} pairs has a score {self.by!r}; they have {', '.join(sorted(seen)) or 'none'}"
-            )
+            names = ", ".join(names_of_scores(dataset)) or "none"
+            raise StageError(f"by: none of {rows} pairs has a score {self.by!r}; they have {names}")
         return counts
 
     def _pools(self, counts: Mapping[str, Mapping[str, int]]) -> dict[str, "_Pool"]:
