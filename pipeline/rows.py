@@ -392,6 +392,15 @@ def _values(column: pa.ChunkedArray, kind: pa.DataType) -> list[Any]:
     return [dict(value) for value in column.to_pylist()]
 
 
+def with_defaults(row_type: type[Row], table: pa.Table, names: Sequence[str]) -> pa.Table:
+    """These columns of a table of rows. One that a table of an earlier version lacks has its default."""
+    for name in set(names).difference(table.column_names):
+        default = _default(row_type, name)
+        value = list(default.items()) if isinstance(default, Mapping) else default
+        table = table.append_column(name, pa.array([value] * len(table), row_type.schema.field(name).type))
+    return table.select(list(names))
+
+
 def _default(row_type: type[Row], name: str) -> Any:
     """What a row has in a column that it is made without. Raises KeyError where it has to be given."""
     (of,) = (column for column in fields(row_type) if column.name == name)  # type: ignore[arg-type]

@@ -27,7 +27,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.rows import Reject, Row, to_table
+from pipeline.rows import Reject, Row, to_table, with_defaults
 
 _PART = re.compile(r"part-(\d{5,})\.parquet")
 _STATS = b"pairmill"
@@ -238,13 +238,20 @@ class Dataset:
         raise IndexError(number)
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """One table a part, in order, with these columns (or all)."""
+        """One table a part, in order, with these columns (or those that it has)."""
         for path in self.paths():
-            yield pq.read_table(path, columns=list(columns) if columns else None)
+            yield read_columns(path, self.row_type, columns) if columns else pq.read_table(path)
 
     def count(self) -> int:
         """How many rows there are, from the manifests."""
         return sum(artifact.stats().rows_out for artifact in self.artifacts)
+
+
+def read_columns(path: Path, row_type: type[Row], names: Sequence[str]) -> pa.Table:
+    """These columns of a part. One that a part of an earlier version lacks has its default."""
+    with pq.ParquetFile(path) as part:
+        there = set(part.schema_arrow.names)
+        return with_defaults(row_type, part.read([name for name in names if name in there]), names)
 
 
 def _numbers(artifact: Artifact) -> Sequence[int]:

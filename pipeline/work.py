@@ -189,9 +189,9 @@ def cut_in_shares(job: Job) -> list[Share]:
         paths.append(path)
         rows += pq.read_metadata(path).num_rows
         if rows >= job.stage.share_rows:
-            cut.append(Share(first, tuple(paths)))
+            cut.append(Share(first, tuple(paths), job.over.row_type))
             first, rows, paths = first + rows, 0, []
-    return [*cut, Share(first, tuple(paths))] if paths or not cut else cut
+    return [*cut, Share(first, tuple(paths), job.over.row_type)] if paths or not cut else cut
 
 
 def spread(job: Job, share: Share, number: int) -> None:

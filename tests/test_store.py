@@ -5,10 +5,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from conftest import commit, document
+from conftest import commit, document, example
 
 from pipeline import store
-from pipeline.rows import Document, Reject, from_table, to_table
+from pipeline.rows import Document, Example, Reject, from_table, to_table
+from pipeline.stages.base import Share
 from pipeline.store import Artifact, Dataset, Stats, StoreError, write_bytes, write_table
 
 TABLE = to_table(Document, [document(0), document(1)])
@@ -218,3 +219,16 @@ def test_bytes_are_replaced_whole(tmp_path: Path) -> None:
     write_bytes(tmp_path / "card.md", b"new")
     assert (tmp_path / "card.md").read_bytes() == b"new"
     assert everything_in(tmp_path) == ["card.md"]
+
+
+def test_columns_that_a_part_of_an_earlier_version_lacks_have_their_defaults(tmp_path: Path) -> None:
+    rows = [example(pair_id=f"p{number}", split="train", scores={"s": 1.0}) for number in range(4)]
+    whole = commit(tmp_path / "whole", Example, rows, part_rows=2)
+    earlier = commit(tmp_path / "earlier", Example, rows, part_rows=2)
+    lost = ["split", "batch", "source", "clusters", "extra_positives", "label"]
+    for path in earlier.paths():
+        write_table(path, pq.read_table(path).drop(lost))
+    names = ["source", "pair_id", "scores", "negatives", *lost[:2], *lost[3:]]
+    expected = [table.replace_schema_metadata(None) for table in whole.tables(names)]
+    for tables in (earlier.tables(names), Share(0, earlier.paths(), Example).tables(names)):
+        assert [table.replace_schema_metadata(None) for table in tables] == expected

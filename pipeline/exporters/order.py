@@ -12,10 +12,9 @@ from typing import TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipeline.rows import SPLITS, from_table, to_table
+from pipeline.rows import SPLITS
 from pipeline.store import Dataset
 
 RANGE_ROWS = 10_000
@@ -36,13 +35,7 @@ def release_key(examples: pa.Table) -> pa.Array:
 
 def columns(dataset: Dataset, names: Sequence[str]) -> Iterator[pa.Table]:
     """These columns of every part. Those that an earlier version did not write have their defaults."""
-    for path in dataset.paths():
-        given = pq.read_schema(path).names
-        if set(names) <= set(given):
-            yield pq.read_table(path, columns=list(names)).replace_schema_metadata(None)
-        else:
-            rows = from_table(dataset.row_type, pq.read_table(path))
-            yield to_table(dataset.row_type, rows).select(list(names))
+    return (table.replace_schema_metadata(None) for table in dataset.tables(names))
 
 
 def in_order(

@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from pipeline.embedders.base import Embedder
 from pipeline.rows import Made, Row
-from pipeline.store import Dataset
+from pipeline.store import Dataset, read_columns
 
 if TYPE_CHECKING:
     from pipeline.prompts import Prompt
@@ -156,11 +156,12 @@ class Share:
 
     first: int
     paths: Sequence[Path]
+    row_type: type[Row]
 
     def tables(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """One table a part, in order, with these columns."""
         for path in self.paths:
-            yield pq.read_table(path, columns=list(columns))
+            yield read_columns(path, self.row_type, columns)
 
 
 class ComparingStage(ActorStage):

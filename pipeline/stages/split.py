@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
@@ -24,7 +23,7 @@ from pipeline.retrievers.corpus import I64, U64, code
 from pipeline.rows import SPLITS, Example, Made, Note, Reject, Row
 from pipeline.stages.base import Batch, ComparingStage, Context, Inputs, Share, StageError, gathered
 from pipeline.stages.mining.keys import mix
-from pipeline.store import placed
+from pipeline.store import placed, read_columns
 
 Ranks: TypeAlias = NDArray[np.uint8]
 Portion: TypeAlias = Annotated[float, Field(ge=0, lt=1)]
@@ -131,7 +130,7 @@ class Split(ComparingStage):
 
     def _held_in(self, path: Path) -> pa.Table:
         """What the held-out rows of one part hold. Raises StageError where a row has a split already."""
-        part = _read(path, [*_LookedAt._fields, "doc_id", "split"])
+        part = read_columns(path, Example, [*_LookedAt._fields, "doc_id", "split"])
         _refuse_split(part)
         ranks = self._ranks(part[self._unit].to_pylist())
         is_held = ranks < _TRAIN
@@ -141,16 +140,6 @@ class Split(ComparingStage):
         codes = np.concatenate([np.empty(0, np.uint64), *(key.codes for key in keys)])
         ids = rows["pair_id"].cast(pa.large_string()).take(pa.array(of))
         return pa.table([pa.array(codes), pa.array(ranks[of]), ids], schema=_HELD)
-
-
-def _read(path: Path, names: Sequence[str]) -> pa.Table:
-    """These columns of a part; one that a part of an earlier version lacks is there too, and null."""
-    given = set(pq.read_schema(path).names)
-    table = pq.read_table(path, columns=[name for name in names if name in given])
-    for name in names:
-        if name not in given:
-            table = table.append_column(name, pa.nulls(len(table), Example.schema.field(name).type))
-    return table
 
 
 def _refuse_split(part: pa.Table) -> None:
