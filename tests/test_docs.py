@@ -1,5 +1,6 @@
 """What the documents show plans as it stands."""
 
+import ast
 import re
 from typing import Any
 
@@ -9,7 +10,7 @@ from conftest import QUICKSTART, ROOT, planned
 
 from pipeline.config import from_mapping
 
-PAGES = ("generation", "filters", "negatives", "mix", "splits")
+PAGES = ("generation", "filters", "negatives", "mix", "splits", "batches")
 
 
 def steps_of(block: str) -> dict[str, Any]:
@@ -33,6 +34,17 @@ def test_a_block_of_a_page_plans_under_the_pages_first(page: str, block: str) ->
         "steps": {**steps_of(blocks(page)[0]), **steps_of(block)},
     }
     assert planned(from_mapping({"recipe": recipe}), QUICKSTART).keys() >= recipe["steps"].keys()
+
+
+def test_the_sampler_that_is_shown_is_the_one_that_trains() -> None:
+    (shown,) = re.findall(r"(def in_order\(.*?)\n\n", (ROOT / "docs" / "batches.md").read_text("utf-8"), re.DOTALL)
+    ours = next(
+        node
+        for node in ast.parse((ROOT / "examples" / "train.py").read_text("utf-8")).body
+        if getattr(node, "name", "") == "in_order"
+    )
+    assert isinstance(ours, ast.FunctionDef)
+    assert ast.unparse(ast.parse(shown).body[0].body[-1]) == ast.unparse(ours.body[-1])  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("page", PAGES)

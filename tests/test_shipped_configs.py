@@ -1,5 +1,6 @@
 """The configs that come along: they plan as they are, and say what they are said to."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -38,6 +39,21 @@ def test_every_shipped_config_plans_as_it_is(path: Path) -> None:
     loaded = load(path)
     for step in planned(loaded, path).values():
         assert planned_line(step, NOWHERE, loaded.engine_runtime).state == "run"
+
+
+def settings_of(path: Path) -> list[str]:
+    """What the comments of a config say may be set, but for words that stand for something of the user's."""
+    comments = " ".join(line for line in path.read_text("utf-8").splitlines() if line.lstrip().startswith("#"))
+    shown = [quoted or bare for quoted, bare in re.findall(r"--set (?:'([^']+)'|([^\s']+))", comments)]
+    return [one for one in shown if not re.search(r"…|[A-Z]{4}|[.]path=", one)]
+
+
+SETTINGS = [(path, one) for path in CONFIGS for one in settings_of(path)]
+
+
+@pytest.mark.parametrize(("path", "one"), SETTINGS, ids=lambda value: value if isinstance(value, str) else value.stem)
+def test_what_a_config_says_may_be_set_plans(path: Path, one: str) -> None:
+    assert planned(load(path, [one]), path)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from examples.losses import DIRECTIONS, Objective, loss, masked_info_nce
+from examples import measure as measuring
+from examples import train as training
+from examples.losses import DIRECTIONS, Objective, check, loss, masked_info_nce
 from examples.measure import Collection, best, graded, measure, read_beir
 from examples.models import ends_in_eos, start
 from examples.train import Options, in_order, main, read_rows, train
+from pipeline.engines import bundled
+from pipeline.engines.base import EngineError
 
 torch = pytest.importorskip("torch")
 
@@ -134,9 +138,19 @@ def test_a_negative_nearer_than_the_positive_by_more_than_the_margin_pulls_at_no
     assert torch.count_nonzero(negative.grad) == 0
 
 
-def test_a_margin_and_a_mini_batch_are_refused_together():
-    with pytest.raises(ValueError, match="margin"):
-        loss(None, Objective(mini_batch=8))
+@pytest.mark.parametrize(
+    ("objective", "named"),
+    [
+        (Objective(mini_batch=8), "--margin none"),
+        (Objective(mini_batch=0, margin=None), "--mini-batch 0"),
+        (Objective(dims=(32, 64)), "--dims 32 64"),
+        (Objective(dims=(0,)), "--dims 0"),
+    ],
+)
+def test_an_objective_that_cannot_be_is_refused(objective, named):
+    with pytest.raises(ValueError, match=named):
+        check(objective, 32)
+    check(Objective(dims=(32, 8)), 32)
 
 
 def test_a_decoder_puts_its_end_token_behind_every_text_also_a_cut_one(decoder):
@@ -165,6 +179,21 @@ def test_an_end_token_that_a_tokenizer_puts_itself_is_not_doubled(decoder):
     tokenizer = start(str(decoder), "last").tokenizer
     ends_in_eos(tokenizer)
     assert tokenizer("a b")["input_ids"].count(1) == 1
+
+
+def test_a_token_that_a_decoder_begins_with_stays(decoder, tmp_path):
+    from tokenizers.processors import TemplateProcessing
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(decoder, bos_token="<unk>")
+    ends_in_eos(tokenizer)
+    assert tokenizer("a b")["input_ids"][0] != 0, "one that it has and does not use is not begun with"
+    tokenizer = AutoTokenizer.from_pretrained(decoder, bos_token="<unk>")
+    template = TemplateProcessing(single="<unk> $A", special_tokens=[("<unk>", 0)])
+    tokenizer.backend_tokenizer.post_processor = template
+    ends_in_eos(tokenizer)
+    ids = tokenizer("a b c", truncation=True, max_length=4)["input_ids"]
+    assert (ids[0], ids[-1], len(ids)) == (0, 1, 4)
 
 
 def test_a_decoder_learns_with_five_terms_and_matryoshka(decoder, tmp_path):
@@ -243,12 +272,20 @@ def test_what_was_found_is_graded_as_defined():
 
 
 @settings(max_examples=30, deadline=None)
-@given(cut=st.integers(1, 12), seed=st.integers(0, 100))
-def test_what_is_best_does_not_depend_on_how_the_corpus_comes(cut, seed):
+@given(cut=st.integers(1, 12), most=st.integers(1, 14), seed=st.integers(0, 100))
+def test_what_is_best_does_not_depend_on_how_the_corpus_comes(cut, most, seed):
     chance = np.random.default_rng(seed)
-    asked, vectors = chance.normal(size=(3, 4)), chance.normal(size=(12, 4))
+    asked, vectors = chance.normal(size=(3, 4)).astype(np.float32), chance.normal(size=(12, 4)).astype(np.float32)
     chunks = (vectors[at : at + cut] for at in range(0, len(vectors), cut))
-    assert best(asked, chunks).tolist() == np.argsort(-(asked @ vectors.T), axis=1).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "BEST", most)
+        found = best(asked, chunks).tolist()
+    assert found == np.argsort(-(asked @ vectors.T), axis=1)[:, :most].tolist()
+
+
+def test_of_equal_vectors_the_first_are_best():
+    asked, vectors = np.ones((2, 1)), np.ones((4, 1))
+    assert best(asked, iter([vectors[:2], vectors[2:]])).tolist() == [[0, 1, 2, 3]] * 2
 
 
 def beir(folder: Path) -> Path:
@@ -278,6 +315,32 @@ def test_a_query_is_asked_with_its_own_instruction_unless_another_prompt_is_give
     assert read_beir(folder, prompt=prompt).queries == {"q1": asked}
 
 
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("qrels/test.tsv", "q1 red 1"),
+        ("qrels/test.tsv", "q1\tred\tvery"),
+        ("corpus.jsonl", '{"_id": "new"}'),
+        ("corpus.jsonl", '{"_id": 7, "text": "new"}'),
+        ("queries.jsonl", "{"),
+        ("queries.jsonl", "[]"),
+    ],
+)
+def test_a_line_of_a_collection_that_is_none_is_named_with_its_file(tmp_path, file, line):
+    path = beir(tmp_path / "beir") / file
+    number = len(path.read_text().splitlines()) + 1
+    with path.open("a") as opened:
+        opened.write(f"{line}\n")
+    with pytest.raises(ValueError, match=rf"{path.name}:{number}: "):
+        read_beir(tmp_path / "beir")
+
+
+def test_blank_lines_of_a_collection_are_none(tmp_path):
+    with (beir(tmp_path / "beir") / "queries.jsonl").open("a") as opened:
+        opened.write("\n")
+    assert len(read_beir(tmp_path / "beir").queries) == 1
+
+
 def test_a_collection_that_lacks_a_split_says_which_file(tmp_path):
     with pytest.raises(ValueError, match=r"qrels.dev\.tsv"):
         read_beir(beir(tmp_path / "beir"), "dev")
@@ -300,12 +363,43 @@ def test_the_command_trains_measures_before_and_after_and_saves(decoder, tmp_pat
         (["--model", "DECODER", "--batch", "8", "--dims", "64"], "--dims 64"),
         (["--model", "DECODER", "--batch", "8", "--config", "pair"], "triplet-2"),
         (["--batch", "8"], "--model"),
+        (["--batch", "8", "--model", "DECODER", "--miniature"], "--model"),
+        (["--batch", "8", "--miniature"], "pip install bundled"),
+        (["--model", "DECODER", "--batch", "8", "--mini-batch", "4"], "--margin none"),
         (["--model", "DECODER", "--batch", "8", "--evaluate", "nowhere"], "corpus.jsonl"),
     ],
 )
-def test_the_command_says_what_it_cannot_do(decoder, tmp_path, more, named):
+def test_the_command_says_what_it_cannot_do_before_it_measures(decoder, tmp_path, more, named, monkeypatch):
+    def no_wheel():
+        raise EngineError("pip install bundled")
+
+    monkeypatch.setattr(bundled, "prepare", no_wheel)
+    monkeypatch.setattr(training, "measure", None)
     write_config(tmp_path / "triplet-2", rows_of(16))
+    beir(tmp_path / "beir")
+    if "--evaluate" not in more:
+        more = [*more, "--evaluate", str(tmp_path / "beir")]
     given = [str(decoder) if one == "DECODER" else one for one in more]
     with pytest.raises(SystemExit) as ended:
         main(["--release", str(tmp_path), "--pooling", "last", *given])
     assert named in str(ended.value)
+
+
+def test_a_miniature_has_defaults_of_its_own_and_what_is_asked_for_stays(monkeypatch):
+    monkeypatch.setattr(bundled, "prepare", lambda: Path("small"))
+
+    def filled(*arguments):
+        given = training._parser().parse_args(["--release", "x", *arguments])
+        training._fill_in(given)
+        return given.model, given.batch, given.rate, given.steps, given.pooling, given.max_length
+
+    assert filled("--model", "m") == ("m", 32, 2e-5, None, "own", None)
+    assert filled("--miniature") == ("small", 4, 5e-5, 40, "last", 48)
+    asked = ("--batch", "32", "--rate", "2e-5", "--steps", "9", "--pooling", "mean", "--max-length", "7")
+    assert filled("--miniature", *asked) == ("small", 32, 2e-5, 9, "mean", 7)
+
+
+def test_a_margin_that_is_no_number_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["--release", "x", "--model", "m", "--margin", "wide"])
+    assert "--margin" in capsys.readouterr().err
