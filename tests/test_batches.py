@@ -274,7 +274,7 @@ def test_rows_that_are_all_alike_stop_the_step_too(tmp_path: Path) -> None:
 
 
 def test_a_row_that_comes_in_twice_stops_the_step_and_is_named(tmp_path: Path) -> None:
-    with pytest.raises(StageError, match="row p3 comes in twice; .* its own `source`"):
+    with pytest.raises(StageError, match=r"row p3 comes in twice; .* its own `source`"):
         made(Batches(input="x", size=2), tmp_path, [*rows(9), row("p3", query="another")], 4)
 
 
