@@ -5,6 +5,8 @@ same content already). All files go in one commit, with which the files of an ea
 a card that names its files by pattern would load an old shard with the new ones. The tag is set last, once the Hub lists
 every file under the same checksum: its existence is what "pushed" means. What the Hub has is not sent again, so a push that
 was cut off is run again.
+
+Only where a branch's SHA256SUMS lists a lineage.json is it that of an earlier release of ours: others keep checksums too.
 """
 
 import hashlib
@@ -18,8 +20,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, TypeAlias, TypedDict
 
 from pipeline import __version__
-from pipeline.checksums import LINE, SUMS, ReleaseFile, lines, release_files
+from pipeline.checksums import LINE, SUMS, ReleaseFile, release_files
 from pipeline.raw_config import ConfigError
+from pipeline.store import StoreError
 from pipeline.tables import aligned
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.hf_api import RepoFile
 
+LINEAGE = "lineage.json"
 _TAG = re.compile(r"[A-Za-z0-9][\w.-]*", re.ASCII)
 
 Tree: TypeAlias = "Mapping[str, RepoFile]"
@@ -56,7 +60,7 @@ def push(  # noqa: PLR0913 - what a push can be told
 
     The token is that of HF_TOKEN or of the Hub's own login, the Hub that of HF_ENDPOINT. A dry run asks nothing of it.
 
-    Raises ConfigError for names that cannot be used, StoreError for a release whose files are not what its SHA256SUMS says, and
+    Raises ConfigError for names that cannot be used, StoreError for a release that cannot be read or is not what its SHA256SUMS says, and
     PushError where the Hub refuses or is not reached.
     """
     _check_repository(repo_id)
@@ -155,9 +159,12 @@ class _Push:
                 yield f"It is there already, nothing was sent: {shown}"
                 return
             there = self._tree(head)
-            lacking, gone = _differing(files, there), self._left_over(files, there, head)
+            lacking, earlier = _differing(files, there), self._earlier(files, there, head)
+            gone = sorted(earlier & there.keys() - {file.name for file in files})
             yield f"Sending {_told(lacking)}; {len(files) - len(lacking)} are there already"
             yield from (f"Taking away {name}, which an earlier release had" for name in gone)
+            replaced = (file.name for file in lacking if file.name in there and file.name not in earlier)
+            yield from (f"Replacing {name}, which no release put there" for name in replaced)
             if lacking or gone:
                 head = self._commit(lacking, gone, head, message or f"Release {self.tag}")
                 self._check_arrived(files, head)
@@ -204,15 +211,18 @@ class _Push:
         entries = self.api.list_repo_tree(**self.place, revision=commit, recursive=True)
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
-    def _left_over(self, files: Sequence[ReleaseFile], there: Tree, head: str) -> list[str]:
-        """What an earlier release put there and this one lacks. A file that no release listed is somebody's own, and stays."""
+    def _earlier(self, files: Sequence[ReleaseFile], there: Tree, head: str) -> set[str]:
+        """The names of what an earlier release put there. A file that no release listed is somebody's own."""
         sums = next(file for file in files if file.name == SUMS)
-        if SUMS not in there or _is_same(sums, there[SUMS]):
-            return []
+        if SUMS not in there:
+            return set()
+        if _is_same(sums, there[SUMS]):
+            return {file.name for file in files}
         with TemporaryDirectory() as folder:
             earlier = Path(self.api.hf_hub_download(**self.place, filename=SUMS, revision=head, local_dir=folder))
-            listed = {match[2] for match in map(LINE.fullmatch, lines(earlier)) if match}
-        return sorted(listed & set(there) - {file.name for file in files})
+            lines = earlier.read_text("utf-8", errors="replace").split("\n")
+        listed = {match[2] for match in map(LINE.fullmatch, lines) if match}
+        return {*listed, SUMS} if LINEAGE in listed else set()
 
     def _commit(self, lacking: Sequence[ReleaseFile], gone: Sequence[str], head: str, message: str) -> str:
         """Send these files and commit them all at once; the new commit."""
@@ -261,7 +271,9 @@ class _Push:
         }
         return f"{ways.get(status, 'the Hub refused; run the same command again later')} ({said})"
 
-    def _cut_off(self, cause: BaseException) -> PushError:
+    def _cut_off(self, cause: BaseException) -> PushError | StoreError:
+        if isinstance(cause, OSError) and cause.filename:  # the Hub has no part in it
+            return StoreError(f"{cause.filename}: cannot be read or written ({cause.strerror})")
         return PushError(
             self._clean(
                 f"{self.repo_id}: {self.api.endpoint} was not reached, or was cut off ({_brief(cause)}); run the same command again to "
@@ -292,7 +304,7 @@ def _told(files: Sequence[ReleaseFile]) -> str:
 
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
-        if count < 1000:
+        if round(count) < 1000:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:,.1f} GB"

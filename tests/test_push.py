@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 from hub import Account, Hub, running
+from hub_storage import Blob
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
@@ -25,7 +26,7 @@ from typer.testing import CliRunner
 from pipeline import cli
 from pipeline.checksums import SUMS, release_files
 from pipeline.cli_push import add_push
-from pipeline.push import PushError, push
+from pipeline.push import PushError, _size, push
 from pipeline.raw_config import ConfigError
 from pipeline.store import StoreError
 
@@ -243,6 +244,50 @@ def test_a_later_release_sends_what_is_new_and_takes_away_what_it_lacks(hub, rel
     assert on_hub(hub) == {**on_disk(later), "notes.md": CARD.encode()}
     assert len(hub.puts()) == 2
     assert on_hub(hub, "2026-11-28") == on_disk(release)
+
+
+def on_main(hub: Hub, files: dict[str, bytes]) -> None:
+    """Somebody's own files on the branch, before any release."""
+    kept = hub.add(REPOSITORY)
+    blobs = {name: Blob(content, large=False) for name, content in files.items()}
+    kept.commit("main", {**kept.commits[kept.branches["main"]], **blobs}, "mine")
+
+
+@pytest.mark.parametrize("sums", [f"{'0' * 64}  notes.md\n{'0' * 64}  sub/table.csv\n".encode(), b"\xff notes.md\n"])
+def test_what_checksums_of_somebody_elses_list_is_not_taken_away(hub, release, sums) -> None:
+    mine = {"notes.md": b"mine", "sub/table.csv": b"1,2\n"}
+    on_main(hub, {**mine, SUMS: sums})
+    said = pushed(release)
+    assert not any("Taking away" in line for line in said)
+    assert any(line.startswith(f"Replacing {SUMS}, which no release put there") for line in said)
+    assert on_hub(hub) == {**on_disk(release), **mine}
+
+
+def test_it_says_which_file_of_somebodys_it_replaces(hub, release, tmp_path) -> None:
+    on_main(hub, {"README.md": b"my own words", "lineage.json": content()["lineage.json"]})
+    said = pushed(release)
+    assert [line for line in said if "Replacing" in line] == ["Replacing README.md, which no release put there"]
+    later = place(tmp_path / "2026-11-29", {**content(), "README.md": CARD.replace("Pairs", "More").encode()})
+    assert not any("Replacing" in line for line in pushed(later))
+
+
+def test_a_file_that_cannot_be_read_here_is_not_laid_on_the_hub(hub, release, monkeypatch) -> None:
+    def refuses(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(release / "README.md"))
+
+    lines = push(release, REPOSITORY)
+    until(lines, "Sending")
+    monkeypatch.setattr("huggingface_hub.HfApi.create_commit", refuses)
+    with pytest.raises(StoreError, match=r"README\.md: cannot be read or written \(Permission denied\)"):
+        list(lines)
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [(999, "999 B"), (1000, "1 kB"), (999_499, "999 kB"), (999_700, "1 MB"), (12_345, "12.3 kB"), (5.6e9, "5.6 GB")],
+)
+def test_sizes_are_told_in_three_figures(count, told) -> None:
+    assert _size(count) == told
 
 
 def test_a_push_cut_off_in_the_middle_goes_on_when_run_again(hub, release) -> None:

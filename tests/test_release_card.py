@@ -115,7 +115,16 @@ def test_a_split_of_json_lines_without_a_line_is_not_offered_to_loaders(tmp_path
 
 @pytest.mark.parametrize(
     ("rows", "name"),
-    [(0, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (19_000_000, "10M<n<100M"), (10**9, "1B<n<10B"), (10**12, "n>1T")],
+    [
+        (0, "n<1K"),
+        (999, "n<1K"),
+        (1000, "1K<n<10K"),
+        (19_000_000, "10M<n<100M"),
+        (10**9, "1B<n<10B"),
+        (2 * 10**10, "10B<n<100B"),
+        (2 * 10**11, "100B<n<1T"),
+        (10**12, "n>1T"),
+    ],
 )
 def test_sizes_are_called_as_the_hub_calls_them(rows: int, name: str) -> None:
     assert size_of(rows) == name

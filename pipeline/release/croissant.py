@@ -1,7 +1,8 @@
 """The release in Croissant, the vocabulary of MLCommons for data sets (version 1.0, docs.mlcommons.org/croissant).
 
 Every file is there with its size and checksum, and the rows of every split with flat columns as a record set. What is nested
-(the messages of a chat) has no type in that vocabulary short of taking it apart, so those columns are left out, not misdescribed.
+(the messages of a chat) has no type in that vocabulary short of taking it apart, so those columns are left out, not misdescribed;
+a config that has no others is files alone, since a record set without a field cannot be read.
 A publication date is the reader's to add: a release holds none, so that the same build gives the same bytes.
 """
 
@@ -76,7 +77,7 @@ def croissant(name: str, contents: Contents, licenses: list[str], stored: Mappin
             *(_file(path, file) for path, file in sorted(stored.items())),
             *(_files(config, split, files) for config, split, files in sets),
         ],
-        "recordSet": [_records(*one) for one in sets],
+        "recordSet": [records for config, split, _ in sets if (records := _records(config, split))["field"]],
     }
 
 
@@ -102,7 +103,7 @@ def _files(config: ConfigFiles, split: str, files: SplitFiles) -> dict[str, Any]
     }
 
 
-def _records(config: ConfigFiles, split: str, _: SplitFiles) -> dict[str, Any]:
+def _records(config: ConfigFiles, split: str) -> dict[str, Any]:
     name = f"{config.name}/{split}"
     return {"@type": "cr:RecordSet", "@id": name, "name": name, "field": list(_fields(config, name))}
 
