@@ -27,13 +27,13 @@ def load(
     change: "Callable[[Config], Config]" = lambda whole: whole,
 ) -> "tuple[Config, list[Step]]":
     """The config, changed, and its plan; `remember` keeps the digests of the files that it read."""
-    from pipeline import config, contents, prompts, shipped
+    from pipeline import config, digests, prompts, shipped
     from pipeline.plan import plan as plan_steps
 
     path = shipped.find_config(given)
     loaded = change(config.load(path, changes))
     folders = shipped.prompt_folders(path)
-    content = contents.Contents(build_folder(loaded))
+    content = digests.FileDigests(build_folder(loaded))
     try:
         steps = plan_steps(
             loaded.recipe,

@@ -16,7 +16,7 @@ RANKS = [
     {"exporters"},
     {"config"},
     {"refusals"},
-    {"plan", "work", "contents", "lock", "checksums"},
+    {"plan", "work", "digests", "lock", "checksums"},
     {"asking", "sizes"},
     {"estimate"},
     {"yields"},
