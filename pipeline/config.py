@@ -1,6 +1,6 @@
 """A config file: `recipe`, what the data are, and `runtime`, where and how fast they are made.
 
-Every field of the recipe is identity, and no field of the runtime is. Every union of plug-ins stands here.
+Every field of the recipe but its licences is identity, and no field of the runtime is. Every union of plug-ins stands here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -138,11 +138,16 @@ def _a_folder(root: str) -> str:
 
 
 class Recipe(BaseModel):
-    """What the data are. Steps read only steps above them."""
+    """What the data are. Steps read only steps above them.
+
+    `licenses` are those of what steps read, as their owners give them. They are told with a release and decide no row, so no
+    step's identity has them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name
+    licenses: dict[str, Annotated[str, StringConstraints(min_length=1)]] = {}
     engines: dict[Name, AnyEngine] = {}
     steps: Annotated[dict[Name, AnyStage], Field(min_length=1)]
 
@@ -212,6 +217,12 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
             )
     for name in config.recipe.engines:
         config.engine_runtime(name)
+    readers = [name for name, stage in config.recipe.steps.items() if stage.reads]
+    for name in config.recipe.licenses:
+        if name not in readers:
+            raise ConfigError(
+                f"recipe.licenses.{name}: the recipe has no step of that name that reads{nearest(name, readers)}"
+            )
     return config
 
 
@@ -223,6 +234,8 @@ def _fault(fault: Any, above: tuple[str, ...], model: type[BaseModel]) -> str:
     location = [*above, *(str(key) for key in fault["loc"])]
     # pydantic names the members of unions there too.
     key = ".".join(part for part in location if "[" not in part and not part.startswith("constrained-"))
+    if fault["type"] == "extra_forbidden" and location[-1] == "license":
+        return f"{key}: a licence decides no row, and stands beside the steps; write recipe.licenses.{key.split('.')[-3]}: {fault['input']}"
     if fault["type"] == "extra_forbidden":
         return f"{key}: unknown key{nearest(location[-1], _fields_at(model, fault['loc'][:-1]))}"
     if fault["type"] == "missing":

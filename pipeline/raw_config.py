@@ -61,11 +61,11 @@ def _apply(raw: dict[str, Any], change: str) -> None:
     if not equals or not path:
         raise ConfigError(f"--set {change}: write it as path=value, for example steps.pairs.min_words=5")
     keys = path.split(".")
-    if keys[0] in {"steps", "engines", "name"}:
+    if keys[0] in {"steps", "engines", "licenses", "name"}:
         keys = ["recipe", *keys]
     at: Any = raw
     for depth, key in enumerate(keys[:-1]):
-        if isinstance(at, dict) and at.get(key) is None and (keys[0] == "runtime" or depth > 2):
+        if isinstance(at, dict) and at.get(key) is None and (keys[0] == "runtime" or key == "licenses" or depth > 2):
             at[key] = {}
         at = _child(at, key, ".".join(keys[: depth + 1]))
     try:

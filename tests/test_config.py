@@ -37,6 +37,12 @@ def test_a_shipped_config_is_sound(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (
+            "steps.corpus.license=CC BY 4.0",
+            r"corpus\.read_jsonl\.license: .*; write recipe\.licenses\.corpus: CC BY 4\.0",
+        ),
+        ("licenses.corpsu=mit", r"recipe\.licenses\.corpsu: .*no step of that name that reads; did you mean corpus\?"),
+        ("licenses.passages=mit", r"recipe\.licenses\.passages: .*no step of that name that reads; there are corpus"),
         ("steps.passages.word=5", r"steps\.passages\.chunk\.word: unknown key; did you mean words\?"),
         ("steps.passages.zzz=5", r"steps\.passages\.chunk\.zzz: unknown key; there are .*stride"),
         (
@@ -292,3 +298,7 @@ def test_a_key_in_an_error_names_no_type() -> None:
         quickstart("steps.query_seeds.per_language={xx: 1}")
     assert "[" not in str(error.value).partition(": ")[0]
     assert "constrained" not in str(error.value)
+
+
+def test_licences_stand_beside_the_steps_and_can_be_set() -> None:
+    assert changed("licenses.corpus=CC BY-SA 4.0").recipe.licenses == {"corpus": "CC BY-SA 4.0"}

@@ -436,11 +436,6 @@ def test_a_file_of_another_kind_is_one_error_that_names_its_reader(
         read(stage, tmp_path / name)
 
 
-def test_the_licence_of_a_source_is_part_of_what_a_reader_is() -> None:
-    for stage in (ReadJsonl, ReadParquet, ReadBeir, ReadHF):
-        assert stage(path="x", license="CC BY-SA 4.0").model_dump()["license"] == "CC BY-SA 4.0"
-
-
 def read_pairs(folder: Path, *lines: object, **fields: Any) -> list[Any]:
     (folder / "pairs.jsonl").write_text("\n".join(map(json.dumps, lines)))
     return read(ReadPairs(path="x", instruction="Find the passage", **fields), folder / "pairs.jsonl")

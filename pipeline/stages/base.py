@@ -72,6 +72,11 @@ class Stage(BaseModel):
         listed = {field: (steps,) if isinstance(steps, str) else tuple(steps) for field, steps in named.items()}
         return {field: steps for field, steps in listed.items() if steps or field not in self.may_lack}
 
+    @property
+    def reads(self) -> bool:
+        """Whether it brings in texts from outside the build."""
+        return not self.takes
+
     def implied(self) -> "dict[str, Stage]":
         """Steps that it reads and that no config names, by the name that they get."""
         return {}

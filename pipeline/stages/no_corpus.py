@@ -27,6 +27,10 @@ class BlankSeeds(TableStage):
     languages: LanguageRules
     seed: int = 0
 
+    @property
+    def reads(self) -> bool:
+        return False
+
     @field_validator("languages")
     @classmethod
     def _of_no_seed(cls, given: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:

@@ -48,15 +48,13 @@ _MOST_DETAIL = 500
 class Reader(TableStage):
     """What all readers share: lines from somewhere, each made a row or a reject.
 
-    A reject's id is the place it was read at, `FILE:LINE` (from 1) or `FILE:ROW` (from 0). `license` is that of the source, as
-    its owner gives it; the card of a release names it.
+    A reject's id is the place it was read at, `FILE:LINE` (from 1) or `FILE:ROW` (from 0).
     """
 
     file_fields: ClassVar[tuple[str, ...]] = ("path",)
 
     language: LanguageOrAuto = "auto"
     max_chars: PositiveInt = 1_000_000
-    license: str | None = None
 
     def lines(self, context: Context) -> Iterator[Line | Reject]:
         raise NotImplementedError

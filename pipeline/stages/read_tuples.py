@@ -27,7 +27,7 @@ class ReadTuples(TableStage):
     """The examples in a release's config `tuples`: the release's folder, that of the config, or one of its files.
 
     Only rows of these `splits` are read: what was held out stays held out, unless it is asked for. Their batches are not: beside
-    other rows that plan is none. `license` is what the release says of itself.
+    other rows that plan is none.
     """
 
     version: ClassVar[int] = 2
@@ -38,7 +38,6 @@ class ReadTuples(TableStage):
     kind: Literal["read_tuples"] = "read_tuples"
     path: str
     splits: tuple[Split, ...] = Field(("train",), min_length=1)
-    license: str | None = None
 
     def table(self, context: Context) -> Iterator[Row | Reject]:
         """The rows, a later one of the same id as a reject. Raises StageError where there is none, or no such table."""
