@@ -1,6 +1,7 @@
 """The files of a release, held against its SHA256SUMS: a release does not change, and what changed is none."""
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from pipeline.raw_config import ConfigError
 from pipeline.store import StoreError
 
 SUMS = "SHA256SUMS"
+LATEST = "latest.json"
+"""Beside the releases of a build: the newest of each export, `{"EXPORT STEP": "FOLDER"}`."""
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 """A checksum and the file that it is of."""
 
@@ -27,18 +30,36 @@ class ReleaseFile:
 def find_release(given: str, root: Path) -> Path:
     """The folder of a release, given as such, or the newest one of a recipe's build.
 
-    Raises ConfigError where there is none, and says what was looked for.
+    Raises ConfigError where there is none, and says what was looked for; and where there are several and none is the newest.
     """
     if (Path(given) / SUMS).is_file():
         return Path(given)
     folders = [build / "release" for build in (root / given, Path(given))]
-    placed = [sums for folder in folders for sums in folder.glob(f"[!.]*/{SUMS}")]
+    placed = next(filter(None, map(_newest, folders)), [])
     if not placed:
         raise ConfigError(
             f"{given}: no release; neither that folder has a {SUMS} nor is there a release in {folders[0]}. "
             "`pairmill run` places one when it is done"
         )
-    return max(placed, key=lambda sums: (sums.stat().st_mtime_ns, sums)).parent
+    if len(placed) > 1:
+        raise ConfigError(f"{given}: which release? There are {', '.join(map(str, placed))}; name one of these folders")
+    return placed[0]
+
+
+def latest(releases: Path) -> dict[str, str]:
+    """The folder's name of the newest release of each export, as far as that is written down there."""
+    try:
+        named = json.loads((releases / LATEST).read_text("utf-8"))
+        return {str(export): str(folder) for export, folder in named.items()}
+    except (OSError, ValueError, AttributeError):  # not there, or not ours
+        return {}
+
+
+def _newest(releases: Path) -> list[Path]:
+    """The newest release of each export; where it is not written down, all that there are."""
+    named = [releases / name for name in dict.fromkeys(latest(releases).values()) if Path(name).name == name]
+    there = [folder for folder in named if (folder / SUMS).is_file()]
+    return there or sorted(sums.parent for sums in releases.glob(f"[!.]*/{SUMS}"))
 
 
 def release_files(release: Path) -> list[ReleaseFile]:
@@ -46,7 +67,7 @@ def release_files(release: Path) -> list[ReleaseFile]:
 
     Raises StoreError for a file that is changed, missing, or not listed.
     """
-    listed = dict(_sums(release / SUMS))
+    listed = sums_of(release)
     there = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()} - {SUMS}
     if strangers := sorted(there - set(listed)):
         raise StoreError(
@@ -54,12 +75,16 @@ def release_files(release: Path) -> list[ReleaseFile]:
         )
     files = [_checked(release / name, name, listed[name]) for name in sorted(listed)]
     sums = release / SUMS
-    return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, _sha256(sums))]
+    return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, sha256_of(sums))]
+
+
+def sums_of(release: Path) -> dict[str, str]:
+    """The checksums that a release lists, by name. Raises StoreError where they cannot be read."""
+    return dict(_sums(release / SUMS))
 
 
 def _sums(path: Path) -> Iterator[tuple[str, str]]:
-    """The names and checksums of a SHA256SUMS."""
-    for number, line in enumerate(lines(path), start=1):
+    for number, line in enumerate(_lines(path), start=1):
         match = LINE.fullmatch(line)
         if not match or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
             raise StoreError(
@@ -68,8 +93,7 @@ def _sums(path: Path) -> Iterator[tuple[str, str]]:
         yield match[2], match[1]
 
 
-def lines(path: Path) -> list[str]:
-    """The lines of a SHA256SUMS."""
+def _lines(path: Path) -> list[str]:
     try:
         return path.read_text("utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as cause:
@@ -78,7 +102,7 @@ def lines(path: Path) -> list[str]:
 
 def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
     try:
-        found, size = _sha256(path), path.stat().st_size
+        found, size = sha256_of(path), path.stat().st_size
     except OSError as cause:
         raise StoreError(
             f"{path}: is in {SUMS} and cannot be read ({cause.strerror}); place the release again"
@@ -88,6 +112,7 @@ def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
     return ReleaseFile(path, name, size, sha256)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The checksum of a file. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

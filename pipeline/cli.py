@@ -22,7 +22,6 @@ from pipeline.cli_release import add_release, today
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.plan import Step
-    from pipeline.runner import Watcher
 
 app = typer.Typer(
     name="pairmill",
@@ -108,14 +107,13 @@ def pilot(
 def yields(config: ConfigPath, changes: Changes = []) -> None:  # noqa: B006 - typer's way
     """What became of the requests of a finished build, by task and language."""
     with _mistakes():
-        from pipeline.config import ConfigError
+        from pipeline.plan import check_made
         from pipeline.yields import told_yields
         from pipeline.yields import yields as yields_of
 
         loaded, steps = load(config, changes)
         folder = build_folder(loaded)
-        if missing := [step.name for step in steps if not step.artifact(folder).is_committed]:
-            raise ConfigError(f"{folder}: {missing[0]} is not made yet; `pairmill run` the same config first")
+        check_made(steps, folder)
         for line in told_yields(yields_of(steps, folder)):
             typer.echo(line)
 
@@ -162,23 +160,26 @@ def _build(  # noqa: PLR0913 - the options of two commands
         watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
         if not (as_json or quiet):
             print(f"Ray's and the engine's own messages go to {log}", file=out)
-        _run(config, steps, folder, watcher, err, log)
+        with _guarded(folder, err, log):
+            from pipeline.runner import Build
+
+            Build(config, steps, folder, watcher).run()
         if isinstance(watcher, Progress) and not (is_pilot and quiet):
             print(f"\n{watcher.table()}", file=out)
-        for release in [] if is_pilot else place_new(config.recipe, steps, folder, today()):
+        with _guarded(folder, err, log):
+            placed = [] if is_pilot else place_new(config.recipe, steps, folder, today())
+        for release in placed:
             if isinstance(watcher, Progress):
                 print(f"\nThe release is in {release}", file=out)
 
 
-def _run(  # noqa: PLR0913 - what a run needs of the command line
-    config: "Config", steps: "list[Step]", folder: Path, watcher: "Watcher", err: TextIO, log: Path
-) -> None:
-    """Run the steps; how it may end otherwise is told on `err`."""
+@contextmanager
+def _guarded(folder: Path, err: TextIO, log: Path) -> Iterator[None]:
+    """How a build may end otherwise than done is told on `err`."""
     from pipeline.interrupts import interrupted
-    from pipeline.runner import Build
 
     try:
-        Build(config, steps, folder, watcher).run()
+        yield
     except (KeyboardInterrupt, Exception) as error:
         if isinstance(error, KeyboardInterrupt) or interrupted():  # a library may make another error of an interrupt
             print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=err)

@@ -214,6 +214,12 @@ def _engine_identity(engine: Engine, content: Callable[[Path], str]) -> dict[str
     return fields
 
 
+def check_made(steps: Sequence[Step], build: Path) -> None:
+    """Raises ConfigError where a step of a build is not committed."""
+    if missing := next((step.name for step in steps if not step.artifact(build).is_committed), None):
+        raise ConfigError(f"{build}: {missing} is not made yet; run the same config, with the same --set, first")
+
+
 def why_stale(step: Step, build: Path) -> str:
     """What differs from the nearest committed run of this step: the reason that it runs again, in a few words."""
     nearest: list[str] | None = None

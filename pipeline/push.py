@@ -23,7 +23,7 @@ from pipeline import __version__
 from pipeline.checksums import LINE, SUMS, ReleaseFile, release_files
 from pipeline.raw_config import ConfigError
 from pipeline.store import StoreError
-from pipeline.tables import aligned
+from pipeline.tables import aligned, size_of
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -70,7 +70,7 @@ def push(  # noqa: PLR0913 - what a push can be told
     yield f"{release}: {_told(files)}, all as its {SUMS} says"
     yield f"To the {_visibility(private)} data set {repo_id}, branch {branch}, tag {tag}"
     if dry_run:
-        yield from aligned([(_size(file.size), file.name) for file in files], [0])
+        yield from aligned([(size_of(file.size), file.name) for file in files], [0])
         yield "A dry run: nothing was asked of the Hub, and nothing sent."
         return
     yield from _Push(_api(repo_id), repo_id, private, branch, tag).run(files, message)
@@ -159,7 +159,7 @@ class _Push:
                 yield f"It is there already, nothing was sent: {shown}"
                 return
             there = self._tree(head)
-            lacking, earlier = _differing(files, there), self._earlier(files, there, head)
+            lacking, earlier = _differing(files, there), self._earlier(there, head)
             gone = sorted(earlier & there.keys() - {file.name for file in files})
             yield f"Sending {_told(lacking)}; {len(files) - len(lacking)} are there already"
             yield from (f"Taking away {name}, which an earlier release had" for name in gone)
@@ -211,13 +211,10 @@ class _Push:
         entries = self.api.list_repo_tree(**self.place, revision=commit, recursive=True)
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
-    def _earlier(self, files: Sequence[ReleaseFile], there: Tree, head: str) -> set[str]:
+    def _earlier(self, there: Tree, head: str) -> set[str]:
         """The names of what an earlier release put there. A file that no release listed is somebody's own."""
-        sums = next(file for file in files if file.name == SUMS)
         if SUMS not in there:
             return set()
-        if _is_same(sums, there[SUMS]):
-            return {file.name for file in files}
         with TemporaryDirectory() as folder:
             earlier = Path(self.api.hf_hub_download(**self.place, filename=SUMS, revision=head, local_dir=folder))
             lines = earlier.read_text("utf-8", errors="replace").split("\n")
@@ -299,12 +296,4 @@ def _visibility(private: bool) -> str:
 
 
 def _told(files: Sequence[ReleaseFile]) -> str:
-    return f"{len(files)} files, {_size(sum(file.size for file in files))}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB"):
-        if round(count) < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:,.1f} GB"
+    return f"{len(files)} files, {size_of(sum(file.size for file in files))}"

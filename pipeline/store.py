@@ -307,10 +307,14 @@ def placed(path: Path, *, flush: bool = True) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+PLACING = ".placing-"
+"""How the names of folders begin that are not in place yet."""
+
+
 @contextmanager
 def placed_folder(folder: Path) -> Iterator[Path]:
     """Give a folder beside `folder` to write to, which is moved into place at the end, or removed."""
-    beside = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
+    beside = folder.with_name(f"{PLACING}{folder.name}.{secrets.token_hex(4)}")
     try:
         beside.mkdir(parents=True)
         yield beside

@@ -12,3 +12,12 @@ def aligned(rows: Sequence[Sequence[str]], figures: Collection[int]) -> Iterator
             for at, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         yield "  ".join(cells).rstrip()
+
+
+def size_of(count: float) -> str:
+    """So many bytes in three figures."""
+    for unit in ("B", "kB", "MB"):
+        if round(count) < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:,.1f} GB"

@@ -62,6 +62,7 @@ class Build:
     contents: dict[str, Any] = field(default_factory=dict)
     stats: dict[str, Stats] = field(default_factory=dict)
     files: str = "docs.jsonl"
+    licenses: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True)
@@ -70,7 +71,12 @@ class Build:
         self.recipe = {**self.recipe, "corpus": {**self.recipe["corpus"], "path": str(self.root / self.files)}}
         self.config: Config = from_mapping(
             {
-                "recipe": {"name": "small", "engines": self.engines, "steps": self.recipe},
+                "recipe": {
+                    "name": "small",
+                    "engines": self.engines,
+                    "licenses": self.licenses,
+                    "steps": self.recipe,
+                },
                 "runtime": {"root": str(self.root / "outputs")},
             }
         )
@@ -131,10 +137,7 @@ def export(built: Path, more: Mapping[str, Any]) -> None:
         (built / "triplet-1").mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows_of(split)), built / "triplet-1" / f"{split}-00000-of-00001.parquet")
         (built / "ms_swift").mkdir(exist_ok=True)
-        lines = [
-            {"messages": [{"role": "user", "content": row["anchor"]}], "id": number}
-            for number, row in enumerate(rows_of(split))
-        ]
+        lines = [{"messages": [{"role": "user", "content": row["anchor"]}]} for row in rows_of(split)]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (built / "ms_swift" / f"{split}-00000-of-00001.jsonl").write_text(text)
     (built / "beir/qrels").mkdir(parents=True, exist_ok=True)
@@ -146,7 +149,7 @@ def export(built: Path, more: Mapping[str, Any]) -> None:
 
 def described(splits: tuple[str, ...]) -> dict[str, Any]:
     text = {"anchor": "string", "positive": "string", "negative_1": "string"}
-    chat = {"messages": "list<element: struct<role: string, content: string>>", "id": "int64"}
+    chat = {"messages": "list<element: struct<role: string, content: string>>"}
     configs = [
         config("triplet-1", "sentence_transformers", "sentence-transformers", text, "parquet", splits),
         config("ms_swift", "ms_swift", "ms-swift", chat, "jsonl", splits),
@@ -185,6 +188,11 @@ def counted(**given: Any) -> dict[str, Any]:
 
 def contents_of(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def releases(folder: Path) -> list[Path]:
+    """The folders of releases of a build."""
+    return sorted(path for path in (folder / "release").iterdir() if path.is_dir())
 
 
 def tree(folder: Path) -> list[str]:

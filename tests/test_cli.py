@@ -372,7 +372,7 @@ def test_a_pilot_on_a_real_ray_costs_a_second_run_nothing_and_leaves_what_stands
 
 
 def test_yields_tells_what_became_of_a_finished_builds_requests(small: Path) -> None:
-    assert "clean is not made yet; `pairmill run` the same config first" in refused(2, "yields", small)
+    assert "clean is not made yet; run the same config, with the same --set, first" in refused(2, "yields", small)
     loaded = load(small)
     steps = planned(loaded, small)
     make(steps["clean"], loaded, small.parent / "outputs" / "small")

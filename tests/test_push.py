@@ -24,11 +24,12 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline import cli
-from pipeline.checksums import SUMS, release_files
+from pipeline.checksums import LATEST, SUMS, find_release, release_files
 from pipeline.cli_push import add_push
-from pipeline.push import PushError, _size, push
+from pipeline.push import PushError, push
 from pipeline.raw_config import ConfigError
 from pipeline.store import StoreError
+from pipeline.tables import size_of
 
 TOKEN = "hf_mine"
 REPOSITORY = "me/my-dataset"
@@ -287,7 +288,7 @@ def test_a_file_that_cannot_be_read_here_is_not_laid_on_the_hub(hub, release, mo
     [(999, "999 B"), (1000, "1 kB"), (999_499, "999 kB"), (999_700, "1 MB"), (12_345, "12.3 kB"), (5.6e9, "5.6 GB")],
 )
 def test_sizes_are_told_in_three_figures(count, told) -> None:
-    assert _size(count) == told
+    assert size_of(count) == told
 
 
 def test_a_push_cut_off_in_the_middle_goes_on_when_run_again(hub, release) -> None:
@@ -446,14 +447,24 @@ def command(monkeypatch):
 
 
 def test_the_newest_release_of_a_recipe_is_found_by_its_name(hub, release, command, tmp_path) -> None:
-    names = ["2026-11-28.10", "2026-11-28.9", ".2026-11-30.half"]
-    for age, name in enumerate(names):
+    for name in ("2026-11-28.10", "2026-11-28.9", ".placing-2026-11-30.half"):
         place(release.parent / name, content())
-        os.utime(release.parent / name / SUMS, (2e9 - age, 2e9 - age))
-    os.utime(release.parent / ".2026-11-30.half" / SUMS, (3e9, 3e9))
+    (release.parent / LATEST).write_text('{"tuples": "2026-11-28.10"}')
     for build in (("docs-en", "--root", tmp_path / "outputs"), (release.parent.parent,)):
         done = command(*build, REPOSITORY, "--dry-run")
         assert (done.exit_code, "tag 2026-11-28.10" in done.stdout) == (0, True), done.output
+
+
+@pytest.mark.parametrize("noted", [None, "{", '["x"]', '{"tuples": "gone"}', '{"tuples": "../release/2026-11-28"}'])
+def test_without_a_note_of_the_newest_the_only_release_is_taken_and_of_several_one_is_to_be_named(
+    release, tmp_path, noted
+) -> None:
+    if noted:
+        (release.parent / LATEST).write_text(noted)
+    assert find_release("docs-en", tmp_path / "outputs") == release
+    other = place(release.parent / "2026-11-28.2", content())
+    with pytest.raises(ConfigError, match=rf"which release\? There are {release}, {other}; name one"):
+        find_release("docs-en", tmp_path / "outputs")
 
 
 @pytest.mark.parametrize(

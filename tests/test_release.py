@@ -22,12 +22,13 @@ from releasing import (
     WRITES,
     Build,
     contents_of,
+    releases,
     tree,
 )
 from typer.testing import CliRunner
 
 from pipeline import cli
-from pipeline.checksums import release_files
+from pipeline.checksums import find_release, latest, release_files
 from pipeline.config import ConfigError
 from pipeline.exporters.export import Export
 from pipeline.exporters.formats import FORMATS
@@ -95,7 +96,7 @@ def test_what_is_released_is_not_released_again(tmp_path: Path) -> None:
     build = Build(tmp_path).finished()
     (first,) = build.place()
     assert build.place() == build.place("2027-01-01") == [first]
-    assert tree(first.parent) == sorted([DAY, *(f"{DAY}/{name}" for name in tree(first))])
+    assert tree(first.parent) == sorted([DAY, "latest.json", *(f"{DAY}/{name}" for name in tree(first))])
 
 
 def test_copies_are_known_as_released_where_no_links_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +180,9 @@ def test_a_build_that_is_not_finished_is_not_released(tmp_path: Path, missing: s
         if step.name != missing:
             build.finish(step)
     before = tree(tmp_path)
-    with pytest.raises(ConfigError, match=f"{missing} is not made yet; `pairmill run` the same config first"):
+    with pytest.raises(
+        ConfigError, match=f"{missing} is not made yet; run the same config, with the same --set, first"
+    ):
         build.name("1.0")
     assert tree(tmp_path) == before
 
@@ -202,11 +205,34 @@ def test_a_release_that_fails_on_the_way_leaves_nothing(
 
 def test_what_a_killed_placing_left_is_no_release_and_goes(tmp_path: Path) -> None:
     build = Build(tmp_path).finished()
-    left = build.folder / f"release/.{DAY}.0a1b2c3d"
+    left = build.folder / f"release/.placing-{DAY}.0a1b2c3d"
     left.mkdir(parents=True)
     (left / "README.md").write_text("half")
     assert build.place()[0].name == DAY
-    assert [path.name for path in left.parent.iterdir()] == [DAY]
+    assert releases(build.folder) == [build.folder / "release" / DAY]
+
+
+def test_a_placing_that_is_killed_leaves_what_the_next_one_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build = Build(tmp_path).finished()
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.store.shutil.rmtree", lambda *_, **__: None)  # as if killed before it
+        patch.setattr("pipeline.release.place.card", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build.place()
+    assert len(releases(build.folder)) == 1
+    build.place()
+    assert releases(build.folder) == [build.folder / "release" / DAY]
+
+
+def test_what_a_user_hides_among_the_releases_stays(tmp_path: Path) -> None:
+    build = Build(tmp_path).finished()
+    (own := build.folder / "release/.git/HEAD").parent.mkdir(parents=True)
+    own.write_text("ref: refs/heads/main\n")
+    build.place()
+    build.name("1.0")
+    assert own.read_text() == "ref: refs/heads/main\n"
 
 
 def test_a_folder_of_the_users_among_the_releases_is_left_alone(tmp_path: Path) -> None:
@@ -248,6 +274,81 @@ def test_an_export_that_says_nothing_of_itself_is_told(tmp_path: Path) -> None:
     (build.built() / CONTENTS).unlink()
     with pytest.raises(StoreError, match=r"contents\.json: cannot be read .* to have it made anew"):
         build.place()
+
+
+def test_an_audit_that_cannot_be_read_is_told_and_nothing_is_placed(tmp_path: Path) -> None:
+    build = Build(tmp_path, {**WRITES, **MINES, **AUDITS, **EXPORTS}).finished()
+    (part,) = (build.built("audit").parent / "rows").iterdir()
+    part.write_bytes(b"broken")
+    with pytest.raises(StoreError, match=r"audit-\w+: cannot be read .*; remove it to have it made again"):
+        build.place()
+    assert not (build.folder / "release").exists()
+
+
+@pytest.mark.parametrize("placed", [lambda build: build.name("1.0"), lambda build: build.place()])
+def test_of_several_exports_none_is_placed_where_one_cannot_be(
+    tmp_path: Path, placed: Callable[[Build], list[Path]]
+) -> None:
+    recipe = {**WRITES, **MINES, **EXPORTS, "others": {"kind": "export", "input": "examples", "shard_rows": 7}}
+    build = Build(tmp_path, recipe).finished()
+    (build.built("others") / CONTENTS).unlink()
+    with pytest.raises(StoreError, match=r"contents\.json"):
+        placed(build)
+    assert not (build.folder / "release").exists()
+
+
+# Which is the newest.
+
+
+def test_the_newest_release_of_each_export_is_written_down(tmp_path: Path) -> None:
+    recipe = {**WRITES, **MINES, **EXPORTS, "others": {"kind": "export", "input": "examples", "shard_rows": 7}}
+    build = Build(tmp_path, recipe).finished()
+    build.place()
+    assert latest(build.folder / "release") == {"tuples": DAY, "others": f"{DAY}.2"}
+    build.name("1.0")
+    assert latest(build.folder / "release") == {"tuples": "1.0", "others": "1.0.2"}
+    with pytest.raises(ConfigError, match=r"which release\? There are .*1\.0, .*1\.0\.2; name one of these folders"):
+        find_release("small", build.root / "outputs")
+
+
+def test_going_back_to_an_earlier_setting_makes_its_release_the_newest_again(tmp_path: Path) -> None:
+    one = Build(tmp_path)
+    first = one.released()
+    changed = {**WRITES, **MINES, **EXPORTS, "tuples": {**EXPORTS["tuples"], "shard_rows": 7}}
+    second = Build(tmp_path, changed).released()
+    assert find_release("small", tmp_path / "outputs") == second
+    assert one.place() == [first]
+    assert find_release("small", tmp_path / "outputs") == first
+
+
+def test_times_of_files_say_nothing_of_which_release_is_the_newest(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    first = build.released()
+    (second,) = build.name("1.0")
+    for path in (first, *first.rglob("*")):
+        os.utime(path, (4e9, 4e9))
+    assert find_release("small", tmp_path / "outputs") == second
+    assert build.place() == [second]
+
+
+def test_an_edited_licence_is_another_release_and_makes_no_step_anew(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    first = build.released()
+    licensed = Build(tmp_path, licenses={"corpus": "CC-BY-4.0"})
+    assert [step.fingerprint for step in licensed.steps] == [step.fingerprint for step in build.steps]
+    (second,) = licensed.place()
+    assert second != first
+    assert json.loads((second / "lineage.json").read_text())["export"]["licenses"] == {"corpus": "CC-BY-4.0"}
+    assert licensed.place() == [second]
+    assert build.place() == [first]
+
+
+def test_checksums_that_cannot_be_read_are_of_no_release(tmp_path: Path) -> None:
+    build = Build(tmp_path)
+    first = build.released()
+    (first / "SHA256SUMS").chmod(0o644)
+    (first / "SHA256SUMS").write_bytes(b"\xff\xfe")
+    assert build.place() == [first.with_name(f"{DAY}.2")]
 
 
 # The lineage.
@@ -314,7 +415,7 @@ def test_a_run_ends_with_the_release_and_the_next_says_where_it_is(
 ) -> None:
     for options in ((), ("--quiet",)):
         assert command("run", *options).exit_code == 0
-        (release,) = (tmp_path / "outputs/small/release").iterdir()
+        (release,) = releases(tmp_path / "outputs/small")
         assert capfd.readouterr().out.endswith(f"\nThe release is in {release}\n")
 
 
@@ -331,7 +432,7 @@ def test_the_command_release_names_a_finished_build_and_refuses_others(
 ) -> None:
     refused = command("release", "--name", "1.0")
     assert refused.exit_code == 2
-    assert "is not made yet; `pairmill run` the same config first" in refused.stderr
+    assert "is not made yet; run the same config, with the same --set, first" in refused.stderr
     command("run")
     named = command("release", "--name", "1.0")
     assert named.stdout == f"The release is in {tmp_path / 'outputs/small/release/1.0'}\n"
@@ -339,22 +440,43 @@ def test_the_command_release_names_a_finished_build_and_refuses_others(
     assert (again.exit_code, again.stdout) == (2, "")
     assert "choose another name" in again.stderr
     assert command("release").stdout.startswith("The release is in ")
-    assert len(list((tmp_path / "outputs/small/release").iterdir())) == 2
+    assert len(releases(tmp_path / "outputs/small")) == 2
     assert "Example: pairmill release " in command("release", "--help").stdout
 
 
-def test_what_the_export_really_builds_becomes_a_release(tmp_path: Path) -> None:
-    datasets = pytest.importorskip("datasets")
+def really_exported(tmp_path: Path, **fields: Any) -> Build:
+    """A build whose export was run, in all formats."""
     build = Build(tmp_path).finished()
     shutil.rmtree(build.built())
     build.built().mkdir()
     rows = [
-        example(pair_id=f"p{number}", query=f"query {number}", split=split)
+        example(pair_id=f"p{number}", query=f"query {number}", split=split, **fields)
         for number, split in enumerate(("train", "dev", "test"))
     ]
     formats = [name for name in FORMATS if name != "scored"]
     stage = Export(input=("examples",), formats=tuple(formats), ids=True)
     list(stage.table(Context({"input": commit(tmp_path / "rows", Example, rows)}, {}, {}, build.built())))
+    return build
+
+
+def test_mlcroissant_reads_every_record_set_of_what_the_export_really_builds(tmp_path: Path) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    (release,) = really_exported(tmp_path).place()
+    described = mlcroissant.Dataset(str(release / "croissant.json"))
+    sets = [records.id for records in described.metadata.record_sets]
+    assert {"tuples/train", "pair-ids/test", "flag_embedding/dev"} <= set(sets)
+    assert {one: len(list(described.records(one))) for one in sets} == dict.fromkeys(sets, 1)
+
+
+@pytest.mark.parametrize("batch", [None, 0])
+def test_the_export_says_whether_its_rows_stand_in_batches(tmp_path: Path, batch: int | None) -> None:
+    build = really_exported(tmp_path, batch=batch)
+    assert read_contents(build.built()).batched is (batch is not None)
+
+
+def test_what_the_export_really_builds_becomes_a_release(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    build = really_exported(tmp_path)
     (release,) = build.place()
     card = (release / "README.md").read_text()
     names = [one.name for one in read_contents(build.built()).configs]
@@ -362,6 +484,28 @@ def test_what_the_export_really_builds_becomes_a_release(tmp_path: Path) -> None
     for offered in yaml.safe_load(card.split("---\n")[1])["configs"]:
         loaded = datasets.load_dataset(str(release), offered["config_name"], cache_dir=str(tmp_path / "cache"))
         assert {split: len(loaded[split]) for split in loaded} == {"train": 1, "dev": 1, "test": 1}
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "told"),
+    [(StoreError("disk: is full"), 5, "disk: is full"), (KeyError("x"), 1, "the fault is ours; its trace is in ")],
+)
+def test_a_release_that_cannot_be_placed_ends_a_run_without_a_trace(
+    command: Callable[..., Result],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    fault: Exception,
+    code: int,
+    told: str,
+) -> None:
+    def fails(*_: object) -> None:
+        raise fault
+
+    monkeypatch.setattr("pipeline.release.place.place_new", fails)
+    assert command("run").exit_code == code
+    said = capfd.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
 
 
 def test_contents_are_read_by_the_rules_that_exports_write_them_by(tmp_path: Path) -> None:

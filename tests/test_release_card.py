@@ -1,11 +1,12 @@
 """What a release says of itself: the card that the Hub shows, and the description for machines."""
 
+import ast
 import hashlib
 import html
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -33,6 +34,9 @@ from releasing import (
 from pipeline.release.built import CONTENTS
 from pipeline.release.front import size_of
 from pipeline.release.markdown import escaped, table
+from pipeline.release.origins import JUDGES, WRITTEN
+from pipeline.rows import Document, Generation, Made, Row
+from pipeline.stages.base import Context, Stage, TableStage
 from pipeline.store import Stats
 
 # The card.
@@ -251,7 +255,150 @@ def test_a_model_is_said_to_have_written_only_where_one_was_asked_to_write(tmp_p
         assert "Language models wrote" not in card
         assert "No language model was asked to write for it in this build" in card
         assert "synthetic" not in card.split("---\n")[1]
-    assert "A judge was asked" in judged
+    assert "The judge `writer` (ORG/Writer) was asked of negatives of `examples`" in judged
+
+
+def test_every_step_that_reads_replies_adds_text_or_judges() -> None:
+    def kinds(stage: type[Stage]) -> Iterator[str]:
+        if any(Generation in taken for taken in stage.takes.values()) and "kind" in stage.model_fields:
+            yield str(stage.model_fields["kind"].default)
+        for narrower in stage.__subclasses__():
+            yield from kinds(narrower)
+
+    shipped = {kind for kind in kinds(Stage) if kind.startswith("parse_")}
+    assert shipped == WRITTEN.keys() | JUDGES
+    assert not WRITTEN.keys() & JUDGES
+
+
+def test_translating_back_writes_nothing_for_the_data(tmp_path: Path) -> None:
+    checked: dict[str, Any] = {
+        "backs": {"kind": "generate", "input": "pairs", "prompt": "translate_back", "engine": "writer"},
+        "checked": {"kind": "parse_back_translation", "input": "backs"},
+        "hits": {**MINES["hits"], "pairs": "checked"},
+        "examples": MINES["examples"],
+    }
+    pairs = {**BRINGS["pairs"], "task": "bitext"}
+    card = Build(tmp_path, {**BRINGS, "pairs": pairs, **checked, **EXPORTS}).card()
+    assert "| backs | writer | translate_back |" in card
+    assert "No language model was asked to write for it in this build" in card
+    assert "- synthetic\n" not in card.split("---\n")[1]
+
+
+def test_it_is_said_to_be_filtered_only_where_it_was(tmp_path: Path) -> None:
+    clean = {"clean": {"kind": "filter", "input": "pairs"}, "hits": {**MINES["hits"], "pairs": "clean"}}
+    filtered = Build(tmp_path / "one", {**WRITES, **clean, "examples": MINES["examples"], **EXPORTS}).card()
+    assert "They were filtered, not read by people" in filtered
+    assert "Neither filters nor people read them" in Build(tmp_path / "two").card()
+
+
+@pytest.mark.parametrize(
+    ("mined", "negatives", "says"),
+    [
+        ({}, 3, "a query, a text that fits it, and 3 that do not, the hardest first."),
+        ({"choice": "random"}, 3, "a query, a text that fits it, and 3 that do not."),
+        ({}, 1, "a query, a text that fits it, and 1 that does not."),
+        ({}, 0, "a query and a text that fits it."),
+    ],
+)
+def test_the_card_counts_negatives_and_knows_their_order(
+    tmp_path: Path, mined: dict[str, Any], negatives: int, says: str
+) -> None:
+    recipe = {**WRITES, **MINES, "examples": {**MINES["examples"], **mined}, **EXPORTS}
+    card = Build(tmp_path, recipe, contents={"negatives": negatives}).card()
+    assert f"embedding models (3 train, 1 dev): {says} Made by pairmill." in card
+
+
+@pytest.mark.parametrize(
+    ("engine", "told"),
+    [
+        (BUNDLED, "**These rates say nothing: the judge is the small bundled model.** The judge `judge`"),
+        ({"kind": "echo"}, "**These rates say nothing: `echo` stood in for the judge.** The judge `judge` was asked"),
+        (WRITER, "The judge `judge` (ORG/Writer) was asked of negatives of `examples`"),
+    ],
+)
+def test_an_audit_names_its_judge_and_says_where_that_is_none(
+    tmp_path: Path, engine: dict[str, Any], told: str
+) -> None:
+    audits = {**AUDITS, "verdicts": {**AUDITS["verdicts"], "engine": "judge"}}
+    build = Build(tmp_path, {**WRITES, **MINES, **EXPORTS, **audits}, engines={"writer": WRITER, "judge": engine})
+    card = build.card()
+    assert told in card
+    assert ("These rates say nothing" in card) == (engine is not WRITER)
+    assert [row[0] for row in table_of(card, "name", "engine")] == ["writer", "judge"]
+    assert ["verdicts", "judge", "judge"] in [row[:3] for row in table_of(card, "step", "asks")]
+    assert "not to be trained on" not in card
+
+
+def test_a_step_of_a_callers_own_that_reads_is_a_source_without_a_licence(tmp_path: Path) -> None:
+    class Scraped(TableStage):
+        row_type: ClassVar[type[Row]] = Document
+
+        def table(self, context: Context) -> Iterator[Made]:
+            raise NotImplementedError
+
+    own = {"own": Scraped(), "hits": {**MINES["hits"], "corpus": ["corpus", "own"]}, "examples": MINES["examples"]}
+    build = Build(tmp_path, {**WRITES, **own, **EXPORTS}, licenses={"corpus": "mit"})
+    card = build.card()
+    assert ["own", "Scraped", "–", "–", "not given"] in table_of(card, "step", "kind")
+    assert yaml.safe_load(card.split("---\n")[1])["license"] == ["mit", "unknown"]
+
+
+def test_blank_seeds_are_no_source(tmp_path: Path) -> None:
+    asks = {"kind": "generate", "input": "seeds", "prompt": "propose_topics", "engine": "writer"}
+    seeds: dict[str, Any] = {
+        "seeds": {"kind": "blank_seeds", "n": 5, "languages": {"*": {"en": 1}}},
+        "asked": {**asks, "facets": {"field": "law"}},
+        "topics": {"kind": "parse_topics", "input": "asked"},
+        "queries": {**WRITES["queries"], "input": ["topics"]},
+        "pairs": WRITES["pairs"],
+    }
+    card = Build(tmp_path, {"corpus": WRITES["corpus"], **seeds, **MINES, **EXPORTS}).card()
+    assert [row[0] for row in table_of(card, "step", "kind")] == ["corpus"]
+    assert "Language models wrote subjects to write about and queries" in card
+
+
+# Batches.
+
+PLANS: dict[str, Any] = {"planned": {"kind": "batches", "input": "examples", "size": 256}}
+ALL = ("sentence_transformers", "ms_swift", "ms_swift_reranker", "flag_embedding", "tevatron")
+
+
+def in_batches(tmp_path: Path, *, batched: bool) -> str:
+    """The card of an export below a plan, in which rows still stand in its batches or do not."""
+    text = {"anchor": "string", "positive": "string", "negative_1": "string"}
+    configs = [{**config(form, form, form.title(), text, "parquet", ()), "splits": {}} for form in ALL]
+    recipe = {**WRITES, **MINES, **PLANS, "tuples": {"kind": "export", "input": "planned"}}
+    return Build(tmp_path, recipe, contents={"batched": batched, "configs": configs}).card()
+
+
+def test_where_batches_were_planned_each_block_keeps_them_or_says_that_it_cannot(tmp_path: Path) -> None:
+    card = in_batches(tmp_path, batched=True)
+    assert "Rows of train stand in planned batches of 256: train on them in their order" in card
+    assert card.count("--dataset_shuffle false --train_dataloader_shuffle false") == 2
+    assert card.count("--per_device_train_batch_size 256  # divided by the number of devices") == 2
+    assert "per_device_train_batch_size=256,  # divided by the number of devices" in card
+    for trainer in ("Flag_Embedding", "Tevatron"):
+        assert f"{trainer} shuffles rows: the plan of batches is lost there." in card
+    (block,) = (part.split("```")[0] for part in card.split("```python\n")[1:])
+    names = {node.id for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Name)}
+    assert {"InOrder", "arguments", "SequentialSampler"} <= names
+
+
+def test_where_a_mix_undid_the_plan_the_card_tells_of_no_batches(tmp_path: Path) -> None:
+    card = in_batches(tmp_path, batched=False)
+    for word in ("planned batches", "InOrder", "shuffle", "per_device_train_batch_size"):
+        assert word not in card
+
+
+def test_commands_name_a_model_lengths_and_the_pooling_of_a_decoder(tmp_path: Path) -> None:
+    card = in_batches(tmp_path, batched=False)
+    blocks = {form: card.split(f"### `{form}`")[1].split("```")[1] for form in ("flag_embedding", "tevatron")}
+    for block in blocks.values():
+        assert "--model_name_or_path ORG/MODEL" in block
+        assert "--query_max_len 512 --passage_max_len 512" in block
+        assert "--output_dir out" in block
+    assert "--sentence_pooling_method last_token" in blocks["flag_embedding"]
+    assert "--pooling last --append_eos_token" in blocks["tevatron"]
 
 
 def test_rows_that_were_written_for_an_earlier_release_are_said_to_be(tmp_path: Path) -> None:
@@ -288,17 +435,19 @@ def test_data_that_prove_the_path_are_not_to_be_trained_on(
         (("mit", "apache-2.0"), ["apache-2.0", "mit"], "apache-2.0"),
         (("mit", None), ["mit", "unknown"], "not given"),
         (("ask the | owner", "ask the | owner"), "other", "ask the | owner"),
+        (("GPL-2.0", "OpenRAIL++"), ["gpl-2.0", "openrail++"], "GPL-2.0"),
     ],
 )
 def test_licences_are_as_given_and_in_names_that_the_hub_takes(
     tmp_path: Path, given: tuple[str | None, str | None], named: object, told: str
 ) -> None:
     recipe = {**BRINGS, **MINES, **EXPORTS}
-    for step, one in zip(("corpus", "pairs"), given, strict=True):
-        recipe[step] = {**recipe[step], **({"license": one} if one else {})}
-    release = Build(tmp_path, recipe).released()
+    licenses = {step: one for step, one in zip(("corpus", "pairs"), given, strict=True) if one}
+    release = Build(tmp_path, recipe, licenses=licenses).released()
     assert DatasetCard.load(release / "README.md").data.license == named
     assert told in [row[4] for row in table_of((release / "README.md").read_text(), "step", "kind")]
+    croissant = json.loads((release / "croissant.json").read_text())
+    assert ("license" in croissant) == (None not in given)
 
 
 def test_no_text_of_the_data_or_of_a_config_can_break_the_card(tmp_path: Path) -> None:
@@ -306,9 +455,8 @@ def test_no_text_of_the_data_or_of_a_config_can_break_the_card(tmp_path: Path) -
     group = {"source": HOSTILE, "task": HOSTILE, "query_language": HOSTILE, "positive_language": f"e{HOSTILE}"}
     rows = [counted(**group, split=split, rows=2) for split in ("train", "dev")]
     stats = {"pairs": Stats(2, 1, {HOSTILE: 1})}
-    recipe = {**WRITES, **MINES, **EXPORTS}
-    recipe["corpus"] = {**recipe["corpus"], "license": HOSTILE}
-    build = Build(tmp_path, recipe, contents={"rows": rows}, stats=stats, files=f"{name}.jsonl")
+    licenses = {"corpus": HOSTILE}
+    build = Build(tmp_path, contents={"rows": rows}, stats=stats, files=f"{name}.jsonl", licenses=licenses)
     release = build.released()
     card = (release / "README.md").read_text("utf-8")
     plain, found = shown(Build(tmp_path / "plain").card()), shown(card)
@@ -380,12 +528,10 @@ def test_croissant_types_flat_columns_and_leaves_nested_ones_out(tmp_path: Path)
 
 def test_mlcroissant_takes_the_description_and_reads_the_rows_by_it(tmp_path: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
-    recipe = {**WRITES, **MINES, **EXPORTS, "corpus": {**WRITES["corpus"], "license": "cc-by-4.0"}}
-    described = mlcroissant.Dataset(str(Build(tmp_path, recipe).released() / "croissant.json"))
+    released = Build(tmp_path, licenses={"corpus": "cc-by-4.0"}).released()
+    described = mlcroissant.Dataset(str(released / "croissant.json"))
     assert described.metadata.issues.errors == set()
-    assert {records.id for records in described.metadata.record_sets} == {
-        f"{name}/{split}" for name in ("triplet-1", "ms_swift") for split in ("train", "dev")
-    }
+    assert [records.id for records in described.metadata.record_sets] == ["triplet-1/train", "triplet-1/dev"]
     for split in ("train", "dev"):
         records = list(described.records(f"triplet-1/{split}"))
         found = [{key.rpartition("/")[2]: value for key, value in record.items()} for record in records]

@@ -18,9 +18,10 @@ _COUNTED = ("source", "task", "query_language", "positive_language", "split")
 
 @dataclass
 class Contents:
-    """How many negatives a row has, the configs with their files, and how many rows there are of each kind."""
+    """How many negatives a row has, whether rows stand in batches, the configs with their files, and how many rows of each kind."""
 
     negatives: int
+    batched: bool
     configs: list[dict[str, Any]] = field(default_factory=list)
     _rows: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
@@ -47,7 +48,7 @@ class Contents:
 
     def as_json(self) -> str:
         rows = [{**dict(zip(_COUNTED, kind, strict=True)), "rows": count} for kind, count in sorted(self._rows.items())]
-        contents = {"negatives": self.negatives, "configs": self.configs, "rows": rows}
+        contents = {"negatives": self.negatives, "batched": self.batched, "configs": self.configs, "rows": rows}
         return json.dumps(contents, ensure_ascii=False, indent=1)
 
 

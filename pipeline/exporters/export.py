@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
+from pipeline.exporters.built import Contents
 from pipeline.exporters.formats import Config, Format, configs, written
 from pipeline.exporters.order import KEY_COLUMNS, in_order, release_key
 from pipeline.exporters.survey import agreed, check_formats, survey
@@ -58,10 +59,10 @@ class Export(TableStage):
 
     def table(self, context: Context) -> Iterator[Row | Reject]:
         examples = context.inputs["input"]
-        made, negatives = self._planned(examples)
+        made, contents = self._planned(examples)
         with ExitStack() as stack:
             scratch = stack.enter_context(TemporaryDirectory(prefix=".export-", dir=context.folder))
-            writer = Writer(made, negatives, self.shard_rows, Path(scratch))
+            writer = Writer(made, contents, self.shard_rows, Path(scratch))
             stack.callback(writer.abandon)
             if "beir" in self.formats:
                 writer.with_beir(own_corpus=bool(self.corpus))
@@ -69,8 +70,8 @@ class Export(TableStage):
             yield from writer.written(tables)
             writer.place(context.folder, context.inputs.get("corpus"))
 
-    def _planned(self, examples: Dataset) -> tuple[list[Config], int]:
-        """The configs, and how many negatives each tuple has.
+    def _planned(self, examples: Dataset) -> tuple[list[Config], Contents]:
+        """The configs, and what is known of the whole before anything is written.
 
         Raises StageError where the rows and the formats do not fit, before anything is written.
         """
@@ -78,4 +79,4 @@ class Export(TableStage):
         negatives = agreed(found, self.negatives, self.formats)
         check_formats(found, self.formats, negatives)
         made = configs(self.formats, negatives, graded=found.is_graded, ids=self.ids, batches=found.is_batched)
-        return made, negatives
+        return made, Contents(negatives, found.is_batched)

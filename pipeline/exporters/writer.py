@@ -20,10 +20,10 @@ from pipeline.store import Dataset, write_bytes
 class Writer:
     """Writes examples to the files of an export. `scratch` holds them until they are whole."""
 
-    def __init__(self, configs: Sequence[Config], negatives: int, shard_rows: int, scratch: Path) -> None:
-        self._configs, self._negatives, self._scratch = configs, negatives, scratch
+    def __init__(self, configs: Sequence[Config], contents: Contents, shard_rows: int, scratch: Path) -> None:
+        self._configs, self._negatives, self._scratch = configs, contents.negatives, scratch
         self._build = Build(configs, shard_rows, scratch)
-        self._contents = Contents(negatives)
+        self._contents = contents
         self._beir: Beir | None = None
 
     def with_beir(self, *, own_corpus: bool) -> None:

@@ -83,9 +83,10 @@ class Rows(_Part):
 
 
 class Contents(_Part):
-    """All that an export built. `negatives` is how many each row has."""
+    """All that an export built. `negatives` is how many each row has; `batched`, whether rows stand in planned batches."""
 
     negatives: NonNegativeInt
+    batched: bool = False
     configs: tuple[ConfigFiles, ...]
     rows: tuple[Rows, ...] = ()
 

@@ -10,12 +10,15 @@ from typing import Any
 from pipeline.release.built import LINEAGE, Contents
 from pipeline.release.front import front_matter
 from pipeline.release.lineage import AuditFound, Lineage, Made
-from pipeline.release.loading import loading
+from pipeline.release.loading import Planned, loading
 from pipeline.release.markdown import escaped, table
 from pipeline.release.mixed import mixed
-from pipeline.release.origins import Origins, origins
-from pipeline.rows import SPLITS
-from pipeline.stages.base import stage_kind
+from pipeline.release.origins import Asked, Origins, judges, origins
+from pipeline.rows import SPLITS, Example
+from pipeline.stages.base import Stage, stage_kind
+from pipeline.stages.batches import Batches
+from pipeline.stages.filter import Filter
+from pipeline.stages.negatives import HardNegatives
 
 REASONS = 3
 """How many reasons of a step's rejects are told; the others are in its folder."""
@@ -23,11 +26,11 @@ REASONS = 3
 
 def card(lineage: Lineage, contents: Contents) -> str:
     """The text of README.md."""
-    name, made_of = str(lineage.recipe["name"]), origins(lineage, contents)
+    name, made_of, batches = str(lineage.recipe["name"]), origins(lineage, contents), planned(lineage, contents)
     sections = (
-        _opening(name, contents, made_of),
-        _order(lineage),
-        _loading(contents),
+        _opening(name, contents, made_of, lineage),
+        _order(batches),
+        _loading(contents, batches),
         _counts(contents),
         mixed(lineage.mixes),
         _audited(lineage.audits),
@@ -40,29 +43,57 @@ def card(lineage: Lineage, contents: Contents) -> str:
     return f"{front_matter(name, contents, made_of)}\n{body}\n"
 
 
-def _opening(name: str, contents: Contents, made_of: Origins) -> Iterator[str]:
+def planned(lineage: Lineage, contents: Contents) -> Planned:
+    """The rows of a batch, where the export found its rows in batches; a `mix` below a plan undoes it."""
+    if not contents.batched:
+        return None
+    sizes = {stage.size for made in lineage.above() if isinstance(stage := made.step.stage, Batches)}
+    return sizes.pop() if len(sizes) == 1 else 0
+
+
+def _opening(name: str, contents: Contents, made_of: Origins, lineage: Lineage) -> Iterator[str]:
     splits = _by_split(contents)
     told = ", ".join(f"{count:,} {split}" for split, count in splits.items())
     yield f"# {escaped(name)}"
     yield ""
     yield from _warnings(made_of)
     yield (
-        f"{contents.total:,} examples for training text-embedding models{f' ({told})' if len(splits) > 1 else ''}: a query, a text "
-        f"that fits it, and {contents.negatives} that {'does' if contents.negatives == 1 else 'do'} not, the hardest first. "
-        "Made by pairmill."
+        f"{contents.total:,} examples for training text-embedding models{f' ({told})' if len(splits) > 1 else ''}: a query"
+        f"{_texts(contents.negatives, 'the hardest first' if _has_hardest_first(lineage) else '')}. Made by pairmill."
     )
     if any("score" in config.columns for config in contents.configs):
         yield "Pairs with a `score` are of every degree from 0 to 1; the others are pairs that fit."
     yield ""
-    yield _written(made_of)
+    yield _written(made_of, is_filtered=any(_is_filter(made.step.stage) for made in lineage.above()))
 
 
-def _order(lineage: Lineage) -> Iterator[str]:
+def _texts(negatives: int, order: str) -> str:
+    if not negatives:
+        return " and a text that fits it"
+    told = f", a text that fits it, and {negatives} that {'does' if negatives == 1 else 'do'} not"
+    return f"{told}, {order}" if order and negatives > 1 else told
+
+
+def _has_hardest_first(lineage: Lineage) -> bool:
+    """Whether every step that made examples took the best-ranked hits: others give negatives in another order."""
+    makers = [
+        made.step.stage
+        for made in lineage.above()
+        if issubclass(made.step.row_type, Example)
+        and not any(issubclass(given.row_type, Example) for given in made.step.above())
+    ]
+    return all(isinstance(stage, HardNegatives) and stage.choice == "top" for stage in makers)
+
+
+def _is_filter(stage: Stage) -> bool:
+    return isinstance(stage, Filter) and stage.keep == "passed"
+
+
+def _order(batches: Planned) -> Iterator[str]:
     """What a trainer must know of the order of the rows, if anything."""
-    for made in lineage.above():
-        if stage_kind(made.step.stage) == "batches":
-            size = made.step.identity.get("size")
-            yield f"Rows of train stand in planned batches of {size}: train on them in their order, without a shuffle."
+    if batches is not None:
+        of = f" of {batches}" if batches else ""
+        yield f"Rows of train stand in planned batches{of}: train on them in their order, without a shuffle."
 
 
 def _warnings(made_of: Origins) -> Iterator[str]:
@@ -77,10 +108,11 @@ def _warnings(made_of: Origins) -> Iterator[str]:
         yield ""
 
 
-def _written(made_of: Origins) -> str:
+def _written(made_of: Origins, *, is_filtered: bool) -> str:
     if made_of.written:
+        checked = "They were filtered, not read by people" if is_filtered else "Neither filters nor people read them"
         return (
-            f"Language models wrote {_listed(made_of.written)} for it (see Models). They were filtered, not read by people; "
+            f"Language models wrote {_listed(made_of.written)} for it (see Models). {checked}; "
             "expect errors, and what biases the models and the sources have."
         )
     if made_of.is_synthetic:
@@ -91,12 +123,12 @@ def _written(made_of: Origins) -> str:
     return "No language model was asked to write for it in this build; its texts are those of its sources."
 
 
-def _loading(contents: Contents) -> Iterator[str]:
+def _loading(contents: Contents, batches: Planned) -> Iterator[str]:
     yield "## Loading"
     yield ""
     yield "`.` is this folder; on the Hub, put the name of the data set in its place, and download files that are named by path."
     yield ""
-    yield from loading(contents)
+    yield from loading(contents, batches)
 
 
 def _counts(contents: Contents) -> Iterator[str]:
@@ -126,13 +158,23 @@ def _audited(audits: Sequence[AuditFound]) -> Iterator[str]:
         fields = audit.step.stage.model_dump()
         yield ""
         yield (
-            f"A judge was asked of negatives of `{'`, `'.join(audit.of)}` whether they answer after all: those with a score "
+            f"{_judge(judges(audit))} of negatives of `{'`, `'.join(audit.of)}` whether they answer after all: those with a score "
             f"`{escaped(fields['score'])}` above {fields['most']:g} do. The interval holds the rate in 95 of 100 samples; it "
             "knows nothing of the judge's own mistakes, nor of steps between that one and the release."
         )
         yield ""
         rows = ((one["group"], one["judged"], one["false"], *_interval(one)) for one in audit.groups)
         yield from table(("negatives", "judged", "false", "rate", "95 % interval"), rows, (1, 2, 3, 4))
+
+
+def _judge(asked: Sequence[Asked]) -> str:
+    """Who was asked, and what is to be thought of it where that is no judge."""
+    named = _listed([f"`{one.name}`{f' ({escaped(one.model)})' if one.model else ''}" for one in asked])
+    if any(one.is_echo for one in asked):
+        return f"**These rates say nothing: `echo` stood in for the judge.** The judge {named} was asked"
+    if any(one.is_bundled for one in asked):
+        return f"**These rates say nothing: the judge is the small bundled model.** The judge {named} was asked"
+    return f"The judge {named} was asked" if named else "A judge was asked"
 
 
 def _interval(group: Mapping[str, Any]) -> tuple[str, str]:
@@ -155,15 +197,15 @@ def _sources(made_of: Origins) -> Iterator[str]:
 
 
 def _models(made_of: Origins) -> Iterator[str]:
-    if not made_of.asked:
+    if not made_of.models:
         return
     yield "## Models"
     yield ""
     heads = ("name", "engine", "model", "revision", "sampling")
-    kinds = ((one, str(getattr(one.engine, "kind", type(one.engine).__name__))) for one in made_of.asked)
+    kinds = ((one, str(getattr(one.engine, "kind", type(one.engine).__name__))) for one in made_of.models)
     yield from table(heads, ((one.name, kind, one.model, one.revision, one.sampling) for one, kind in kinds))
     yield ""
-    asked = ((step, one.name, prompt, digest) for one in made_of.asked for step, prompt, digest, _ in one.by)
+    asked = ((step, one.name, prompt, digest) for one in made_of.models for step, prompt, digest in one.by)
     yield from table(("step", "asks", "with the prompt", "digest"), asked)
 
 

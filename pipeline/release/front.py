@@ -30,7 +30,7 @@ LICENSES = frozenset(
     lppl-1.3c ms-pl apple-ascl apple-amlr mpl-2.0 odc-by odbl openmdw-1.0 openmdw-1.1 openrail++ osl-3.0 postgresql ofl-1.1 ncsa
     unlicense zlib pddl lgpl-lr deepfloyd-if-license fair-noncommercial-research-license llama2 llama3 llama3.1 llama3.2 llama3.3
     llama4 grok2-community gemma unknown other
-    """.split()
+    """.split()  # noqa: SIM905 - a list of eighty would take a page
 )
 """The names of licences that the Hub knows (its page "Licenses"); it refuses a card with another one."""
 

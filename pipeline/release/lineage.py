@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from pipeline import __version__
 from pipeline.config import Recipe
 from pipeline.engines.vllm import Vllm
@@ -17,7 +19,7 @@ from pipeline.plan import Step
 from pipeline.rows import Example
 from pipeline.stages.audit import Audit, Audited
 from pipeline.stages.base import stage_kind
-from pipeline.store import Dataset, StoreError
+from pipeline.store import Artifact, Dataset, StoreError
 
 MIX = "mix.json"
 
@@ -56,11 +58,12 @@ class MixFound:
 class Lineage:
     """Of one export: the recipe as JSON, and the steps that it was made of, in their order.
 
-    `audits` are measurements of examples that went into it, whose own steps are among `made`.
+    `licenses` are what the recipe says of the steps that read for it. `audits` are measurements of examples that went into it, whose own steps are among `made`.
     """
 
     recipe: Mapping[str, Any]
     export: Step
+    licenses: Mapping[str, str]
     made: tuple[Made, ...]
     upstream: frozenset[str]
     audits: tuple[AuditFound, ...]
@@ -73,7 +76,7 @@ class Lineage:
     def as_json(self) -> dict[str, Any]:
         return {
             "pairmill": __version__,
-            "export": {"step": self.export.name, "fingerprint": self.export.fingerprint},
+            "export": export_as_json(self.export, self.licenses),
             "recipe": self.recipe,
             "steps": [_step_as_json(made) for made in self.made],
             "audits": [{"step": one.step.name, "of": one.of, "groups": one.groups} for one in self.audits],
@@ -88,7 +91,18 @@ def read_lineage(recipe: Recipe, export: Step, steps: Sequence[Step], build: Pat
     told = upstream | closure(audit.step for audit in audits).keys()
     made = tuple(_made(step, build) for step in steps if step.name in told)
     mixes = tuple(_mixes([one.step for one in made if one.step.name in upstream], build))
-    return Lineage(portable(recipe, steps), export, made, upstream, audits, mixes)
+    return Lineage(portable(recipe, steps), export, licenses_of(recipe, export), made, upstream, audits, mixes)
+
+
+def licenses_of(recipe: Recipe, export: Step) -> dict[str, str]:
+    """The licences of what an export was made of, by the steps that read it."""
+    above = closure([export])
+    return {name: given for name, given in recipe.licenses.items() if name in above}
+
+
+def export_as_json(export: Step, licenses: Mapping[str, str]) -> dict[str, Any]:
+    """What makes a release another one: the rows of the export, and what its card says of their licences."""
+    return {"step": export.name, "fingerprint": export.fingerprint, "licenses": dict(licenses)}
 
 
 def closure(steps: Iterable[Step]) -> dict[str, Step]:
@@ -136,8 +150,15 @@ def _audits(upstream: frozenset[str], steps: Sequence[Step], build: Path) -> Ite
         if isinstance(step.stage, Audit):
             of = tuple(dict.fromkeys(one.name for one in _audited(step)))
             if upstream.intersection(of):
-                tables = Dataset(Audited, (step.artifact(build),)).tables(Audited.schema.names)
-                yield AuditFound(step, of, tuple(row for table in tables for row in table.to_pylist()))
+                yield AuditFound(step, of, tuple(_groups(step.artifact(build))))
+
+
+def _groups(audit: Artifact) -> Iterator[dict[str, Any]]:
+    try:
+        for table in Dataset(Audited, (audit,)).tables(Audited.schema.names):
+            yield from table.to_pylist()
+    except (OSError, pa.ArrowException) as cause:
+        raise StoreError(f"{audit.folder}: cannot be read ({cause}); remove it to have it made again") from cause
 
 
 def _audited(step: Step) -> Iterator[Step]:

@@ -11,18 +11,19 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
-from pipeline.checksums import SUMS
+from pipeline.checksums import LATEST, SUMS, latest, sha256_of, sums_of
 from pipeline.config import ConfigError, Recipe
 from pipeline.exporters.export import Export
 from pipeline.lock import lock
-from pipeline.plan import Step
+from pipeline.plan import Step, check_made
 from pipeline.release.built import CARD, CONTENTS, CROISSANT, LINEAGE, Contents, read_contents
 from pipeline.release.card import card
 from pipeline.release.croissant import Stored, croissant
-from pipeline.release.lineage import Lineage, read_lineage
+from pipeline.release.lineage import Lineage, export_as_json, licenses_of, read_lineage
 from pipeline.release.origins import origins
-from pipeline.store import StoreError, link, placed_folder, write_bytes
+from pipeline.store import PLACING, StoreError, link, placed_folder, write_bytes
 
 _NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What is a folder's name everywhere, and a tag's on the Hub."""
@@ -40,7 +41,10 @@ def place_new(recipe: Recipe, steps: Sequence[Step], build: Path, day: str) -> l
         return []
     with lock(build):
         _clear(build)
-        return [_released(step, build) or _place(recipe, step, steps, _free(build, day)) for step in exports]
+        there = {step.name: _released(recipe, step, build) for step in exports}
+        new = {step.name: _read(recipe, step, steps, build) for step in exports if not there[step.name]}
+        placed = [there[step.name] or _place(new[step.name], _free(build, day)) for step in exports]
+        return _note_latest(build, exports, placed)
 
 
 def place_named(recipe: Recipe, steps: Sequence[Step], build: Path, name: str) -> list[Path]:
@@ -56,7 +60,8 @@ def place_named(recipe: Recipe, steps: Sequence[Step], build: Path, name: str) -
         raise ConfigError(f"--name: {taken} is there already, and a release does not change; choose another name")
     with lock(build):
         _clear(build)
-        return [_place(recipe, step, steps, at) for step, at in zip(exports, folders, strict=True)]
+        read = [_read(recipe, step, steps, build) for step in exports]
+        return _note_latest(build, exports, [_place(one, at) for one, at in zip(read, folders, strict=True)])
 
 
 def check_finished(steps: Sequence[Step], build: Path) -> list[Step]:
@@ -64,8 +69,7 @@ def check_finished(steps: Sequence[Step], build: Path) -> list[Step]:
     exports = _exports(steps)
     if not exports:
         raise ConfigError("no step is an export, so there is nothing to release; add one: {kind: export, input: …}")
-    if missing := next((step.name for step in steps if not step.artifact(build).is_committed), None):
-        raise ConfigError(f"{build}: {missing} is not made yet; `pairmill run` the same config first")
+    check_made(steps, build)
     return exports
 
 
@@ -82,41 +86,46 @@ def _free(build: Path, day: str) -> Path:
 
 
 def _clear(build: Path) -> None:
-    """Remove what a placing that was killed left; nobody else writes there while the build is held."""
-    for left in (build / "release").glob(".*"):
+    """Remove what a placing that was killed left; nobody else places there while the build is held."""
+    for left in (build / "release").glob(f"{PLACING}*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _released(step: Step, build: Path) -> Path | None:
-    """The newest release of just this export, if there is one."""
-    built = step.artifact(build).built
-    files = list(_built_files(built))
-    placed = sorted((build / "release").glob(f"[!.]*/{LINEAGE}"), key=lambda path: (path.stat().st_mtime_ns, path))
-    return next(
-        (path.parent for path in reversed(placed) if _is_of(step, path) and _holds(path.parent, built, files)), None
-    )
+def _note_latest(build: Path, exports: Sequence[Step], placed: list[Path]) -> list[Path]:
+    """Write down which release of each export is the newest: times of files do not outlive a copy."""
+    named = {step.name: folder.name for step, folder in zip(exports, placed, strict=True)}
+    if latest(build / "release") != named:
+        write_bytes(build / "release" / LATEST, _json(named).encode())
+    return placed
 
 
-def _is_of(step: Step, lineage: Path) -> bool:
+def _released(recipe: Recipe, step: Step, build: Path) -> Path | None:
+    """A release of just this export, if there is one: the newest, where that is one."""
+    built, releases = step.artifact(build).built, build / "release"
+    files, newest = list(_built_files(built)), latest(releases).get(step.name)
+    identity = export_as_json(step, licenses_of(recipe, step))
+    placed = sorted(path.parent for path in releases.glob(f"[!.]*/{LINEAGE}"))
+    placed.sort(key=lambda folder: folder.name != newest)
+    return next((one for one in placed if _is_of(identity, one) and _holds(one, built, files)), None)
+
+
+def _is_of(identity: Mapping[str, object], release: Path) -> bool:
     try:
-        export = json.loads(lineage.read_bytes())["export"]
+        export = json.loads((release / LINEAGE).read_bytes())["export"]
     except (OSError, ValueError, LookupError, TypeError):  # what says nothing of itself is no release of ours
         return False
-    return bool(export == {"step": step.name, "fingerprint": step.fingerprint})
+    return bool(export == identity)
 
 
 def _holds(release: Path, built: Path, files: Sequence[str]) -> bool:
     """Whether it has these very files: a step whose folder was removed may have been made again, and otherwise."""
-    sums = _sums(release / SUMS)
+    try:
+        sums = sums_of(release)
+    except StoreError:  # what has no checksums is no release any more
+        return False
     return sums.keys() - _OURS == set(files) and all(
         _is_same(built / file, release / file, sums[file]) for file in files
     )
-
-
-def _sums(path: Path) -> dict[str, str]:
-    """The checksums in a file of them, by path."""
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
 
 
 def _is_same(built: Path, placed: Path, sha256: str) -> bool:
@@ -124,16 +133,26 @@ def _is_same(built: Path, placed: Path, sha256: str) -> bool:
     return placed.is_file() and (built.samefile(placed) or _sha256(built) == sha256)
 
 
-def _place(recipe: Recipe, step: Step, steps: Sequence[Step], folder: Path) -> Path:
-    build = folder.parent.parent
+class _Read(NamedTuple):
+    """An export as it was built, read before any release of a build is placed."""
+
+    built: Path
+    contents: Contents
+    lineage: Lineage
+
+
+def _read(recipe: Recipe, step: Step, steps: Sequence[Step], build: Path) -> _Read:
     built = step.artifact(build).built
-    contents, lineage = read_contents(built), read_lineage(recipe, step, steps, build)
+    return _Read(built, read_contents(built), read_lineage(recipe, step, steps, build))
+
+
+def _place(read: _Read, folder: Path) -> Path:
     with placed_folder(folder) as beside:
-        for file in _built_files(built):
+        for file in _built_files(read.built):
             (beside / file).parent.mkdir(parents=True, exist_ok=True)
-            link(built / file, beside / file)
-        stored = {file: _stored(beside / file) for file in _built_files(built)}
-        for file, content in _told(lineage, contents, stored):
+            link(read.built / file, beside / file)
+        stored = {file: _stored(beside / file) for file in _built_files(read.built)}
+        for file, content in _told(read.lineage, read.contents, stored):
             write_bytes(beside / file, content)
         for path in beside.rglob("*"):
             if path.is_file():
@@ -152,8 +171,10 @@ def _built_files(built: Path) -> Iterator[str]:
 def _told(lineage: Lineage, contents: Contents, stored: Mapping[str, Stored]) -> Iterator[tuple[str, bytes]]:
     """The files that we add: all that is said of the data, and at last the checksums of everything."""
     made_of = origins(lineage, contents)
-    licenses = sorted({one for one in made_of.licenses if one})
-    described = croissant(str(lineage.recipe["name"]), contents, licenses, stored)
+    known = sorted(one for one in made_of.licenses if one)
+    # Some of several would be read as all of them.
+    told = [] if None in made_of.licenses else known
+    described = croissant(str(lineage.recipe["name"]), contents, told, stored)
     texts = {CARD: card(lineage, contents), CROISSANT: _json(described), LINEAGE: _json(lineage.as_json())}
     sums = {file: one.sha256 for file, one in stored.items()}
     for name, text in texts.items():
@@ -172,7 +193,6 @@ def _stored(path: Path) -> Stored:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as cause:
         raise StoreError(f"{path}: cannot be read ({cause.strerror}); is it whole?") from cause
