@@ -10,8 +10,9 @@ from pipeline.exporters.beir import Beir
 from pipeline.exporters.built import Contents, columns
 from pipeline.exporters.formats import Config
 from pipeline.exporters.readback import check_lines, check_parquet, check_text
-from pipeline.exporters.shards import Build, Shard, writing
+from pipeline.exporters.shards import Build, Shard
 from pipeline.exporters.sift import Sifted, sift
+from pipeline.exporters.writing import writing
 from pipeline.rows import Example, Reject, Row, Split, from_table
 from pipeline.stages.base import StageError
 from pipeline.store import Dataset, write_bytes
