@@ -35,7 +35,7 @@ def find_release(given: str, root: Path) -> Path:
     placed = [sums for folder in folders for sums in folder.glob(f"[!.]*/{SUMS}")]
     if not placed:
         raise ConfigError(
-            f"{given}: no release; neither that folder has a {SUMS} nor is there a release in {folders[0]}. "
+            f"{given}: no release; that folder has no {SUMS}, and no release is in {folders[0]} or in {folders[1]}. "
             "`pairmill run` places one when it is done"
         )
     return max(placed, key=lambda sums: (sums.stat().st_mtime_ns, sums)).parent
@@ -46,19 +46,31 @@ def release_files(release: Path) -> list[ReleaseFile]:
 
     Raises StoreError for a file that is changed, missing, or not listed.
     """
-    listed = dict(_sums(release / SUMS))
-    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()} - {SUMS}
+    listed = listed_sums(release / SUMS)
+    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if _is_content(path)} - {SUMS}
     if strangers := sorted(there - set(listed)):
         raise StoreError(
             f"{release / strangers[0]}: is not in {SUMS}; take it out of the release, which does not change"
         )
     files = [_checked(release / name, name, listed[name]) for name in sorted(listed)]
     sums = release / SUMS
-    return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, _sha256(sums))]
+    return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, sha256_of(sums))]
+
+
+def _is_content(path: Path) -> bool:
+    """Whether it has to be listed. A link to a folder has: what lies behind it is not looked at."""
+    return path.is_symlink() or not path.is_dir()
+
+
+def listed_sums(path: Path) -> dict[str, str]:
+    """The checksums in a SHA256SUMS, by file.
+
+    Raises StoreError where it cannot be read, or a line is none of a file beside it.
+    """
+    return dict(_sums(path))
 
 
 def _sums(path: Path) -> Iterator[tuple[str, str]]:
-    """The names and checksums of a SHA256SUMS."""
     for number, line in enumerate(lines(path), start=1):
         match = LINE.fullmatch(line)
         if not match or PurePosixPath(match[2]).is_absolute() or ".." in PurePosixPath(match[2]).parts:
@@ -78,7 +90,7 @@ def lines(path: Path) -> list[str]:
 
 def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
     try:
-        found, size = _sha256(path), path.stat().st_size
+        found, size = sha256_of(path), path.stat().st_size
     except OSError as cause:
         raise StoreError(
             f"{path}: is in {SUMS} and cannot be read ({cause.strerror}); place the release again"
@@ -88,6 +100,7 @@ def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
     return ReleaseFile(path, name, size, sha256)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The checksum of a file. Raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from pipeline import cli
-from pipeline.checksums import SUMS, release_files
+from pipeline.checksums import SUMS, find_release, release_files
 from pipeline.cli_push import add_push
 from pipeline.push import PushError, push
 from pipeline.raw_config import ConfigError
@@ -204,6 +204,7 @@ def test_a_dry_run_lists_the_files_and_asks_nothing(hub, release, monkeypatch) -
         (lambda folder: (folder / "lineage.json").write_text("[]\n"), "lineage.json: is not what"),
         (lambda folder: (folder / "pair" / "dev-00000-of-00001.parquet").unlink(), "dev-00000-of-00001.parquet: is in"),
         (lambda folder: (folder / "pair" / ".DS_Store").write_text("x"), ".DS_Store: is not in"),
+        (lambda folder: (folder / "shadow").symlink_to(folder / "pair"), "shadow: is not in"),
         (lambda folder: (folder / SUMS).write_text("nothing of the kind\n"), f"{SUMS}: line 1"),
         (lambda folder: (folder / SUMS).write_text(f"{'0' * 64}  ../../etc/passwd\n"), f"{SUMS}: line 1"),
         (lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe"), f"{SUMS}: cannot be read"),
@@ -409,6 +410,12 @@ def test_the_newest_release_of_a_recipe_is_found_by_its_name(hub, release, comma
     for build in (("docs-en", "--root", tmp_path / "outputs"), (release.parent.parent,)):
         done = command(*build, REPOSITORY, "--dry-run")
         assert (done.exit_code, "tag 2026-11-28.10" in done.stdout) == (0, True), done.output
+
+
+def test_a_release_that_is_not_there_is_looked_for_in_two_places_and_both_are_named(tmp_path) -> None:
+    with pytest.raises(ConfigError) as missing:
+        find_release("docs-en", tmp_path)
+    assert f"no release is in {tmp_path / 'docs-en' / 'release'} or in {Path('docs-en/release')}" in str(missing.value)
 
 
 @pytest.mark.parametrize(

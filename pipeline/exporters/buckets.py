@@ -44,12 +44,16 @@ class Buckets:
 
     def read(self, order: Sequence[str], single: Sequence[str]) -> Iterator[pa.Table]:
         """Each bucket, sorted by these columns; of rows that are the same in `single` the first."""
-        self.close()
-        for number in sorted(self._writers):
-            rows = self.bucket(number).sort_by([(name, "ascending") for name in order])
+        for table in self.tables():
+            rows = table.sort_by([(name, "ascending") for name in order])
             numbered = rows.append_column("number", pa.array(np.arange(len(rows))))
             first = numbered.group_by([*single], use_threads=False).aggregate([("number", "min")])["number_min"]
             yield rows.take(first.sort())
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Each bucket."""
+        self.close()
+        return map(self.bucket, sorted(self._writers))
 
     def beside(self, other: "Buckets") -> Iterator[tuple[pa.Table, pa.Table]]:
         """Each bucket with that of `other`, of as many buckets, which has the same keys."""

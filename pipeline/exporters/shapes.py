@@ -29,6 +29,8 @@ def tuples(examples: pa.Table, negatives: int) -> pa.Table:
 
 def _plain(examples: pa.Table, name: str) -> pa.Array:
     values = column(examples, name)
+    if pa.types.is_list(values.type) and values.null_count:
+        return pc.if_else(values.is_null(), pa.scalar([], values.type), values)
     if not pa.types.is_map(values.type):
         return values
     return pa.array([_json(dict(pairs or ())) for pairs in values.to_pylist()], pa.string())

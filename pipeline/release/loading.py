@@ -8,6 +8,9 @@ from pipeline.release.built import PARQUET, ConfigFiles, Contents
 _TRAINED = ("anchor", "positive", "negative", "sentence1", "sentence2", "score", "label")
 """The columns that sentence-transformers is to see, beside numbered negatives."""
 
+_LENGTHS = "--query_max_len 512 --passage_max_len 512"
+"""FlagEmbedding and Tevatron cut queries at 32 tokens if not told, of which an instruction takes more than half."""
+
 _DATASETS = "from datasets import load_dataset"
 
 
@@ -70,6 +73,7 @@ def _flag_embedding(config: ConfigFiles, contents: Contents) -> str:
     return _shell(
         "torchrun --nproc_per_node 1 -m FlagEmbedding.finetune.embedder.decoder_only.base",
         f"--train_data {_pattern(config)} --train_group_size {contents.negatives + 1}",
+        _LENGTHS,
     )
 
 
@@ -78,6 +82,7 @@ def _tevatron(config: ConfigFiles, contents: Contents) -> str:
     return _shell(
         "python -m tevatron.retriever.driver.train",
         f"--dataset_name {kind} --dataset_path '{_pattern(config)}' --train_group_size {contents.negatives + 1}",
+        _LENGTHS,
     )
 
 

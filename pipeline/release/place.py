@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
 
-from pipeline.checksums import SUMS
+from pipeline.checksums import SUMS, listed_sums, sha256_of
 from pipeline.config import ConfigError, Recipe
 from pipeline.exporters.export import Export
 from pipeline.lock import lock
@@ -107,21 +107,18 @@ def _is_of(step: Step, lineage: Path) -> bool:
 
 def _holds(release: Path, built: Path, files: Sequence[str]) -> bool:
     """Whether it has these very files: a step whose folder was removed may have been made again, and otherwise."""
-    sums = _sums(release / SUMS)
+    try:
+        sums = listed_sums(release / SUMS)
+    except StoreError:  # what says nothing of its files is no release of these
+        return False
     return sums.keys() - _OURS == set(files) and all(
         _is_same(built / file, release / file, sums[file]) for file in files
     )
 
 
-def _sums(path: Path) -> dict[str, str]:
-    """The checksums in a file of them, by path."""
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    return {name: sha256 for sha256, _, name in (line.partition("  ") for line in lines)}
-
-
 def _is_same(built: Path, placed: Path, sha256: str) -> bool:
     """Links are told by the file system; only copies have to be read."""
-    return placed.is_file() and (built.samefile(placed) or _sha256(built) == sha256)
+    return placed.is_file() and (built.samefile(placed) or _stored(built).sha256 == sha256)
 
 
 def _place(recipe: Recipe, step: Step, steps: Sequence[Step], folder: Path) -> Path:
@@ -167,12 +164,7 @@ def _json(value: Mapping[str, object]) -> str:
 
 
 def _stored(path: Path) -> Stored:
-    return Stored(path.stat().st_size, _sha256(path))
-
-
-def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return Stored(path.stat().st_size, sha256_of(path))
     except OSError as cause:
         raise StoreError(f"{path}: cannot be read ({cause.strerror}); is it whole?") from cause
