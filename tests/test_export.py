@@ -527,15 +527,18 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing_half_written(
     assert [file for file in open_files() if str(tmp_path) in file] == []
 
 
-@pytest.mark.parametrize("module", ["order", "buckets"])
+@pytest.mark.parametrize(("module", "file"), [("order", ".arrows"), ("buckets", "/ids/"), ("buckets", "/documents/")])
 def test_a_disk_that_is_full_before_a_file_is_written_says_so_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, file: str
 ) -> None:
     """Ranges and buckets are written first; closing them fails as well, and must not hide why."""
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
-    opened = pa.ipc.new_stream
-    full = SimpleNamespace(new_stream=lambda path, schema: opened("/dev/full", schema), open_stream=pa.ipc.open_stream)
+
+    def opened(path: str, schema: pa.Schema) -> Any:
+        return pa.ipc.RecordBatchStreamWriter("/dev/full" if file in path else path, schema)
+
+    full = SimpleNamespace(new_stream=opened, open_stream=pa.ipc.open_stream)
     monkeypatch.setattr(f"pipeline.exporters.{module}.pa", SimpleNamespace(**{**vars(pa), "ipc": full}))
     with pytest.raises(StoreError, match=r"cannot be written \(.*No space left on device"):
         released(split_up(6), tmp_path, formats=["tuples", "beir"])
