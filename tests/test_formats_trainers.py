@@ -91,7 +91,6 @@ def collated(folder: Path, config: str) -> tuple[dict[str, list[str]], list[floa
 def test_sentence_transformers_takes_the_anchor_first_and_nothing_for_an_id(
     built: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("sentence_transformers")
     with caplog.at_level(logging.WARNING):
         columns, labels = collated(built, "triplet-2")
         collated(built, "pair")
@@ -107,7 +106,6 @@ def test_sentence_transformers_takes_the_anchor_first_and_nothing_for_an_id(
 
 
 def test_sentence_transformers_takes_the_score_for_the_label(built: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     columns, labels = collated(built, "scored")
     assert list(columns) == ["sentence1", "sentence2"]
     assert labels == pytest.approx([0.8, 1.0, 0.4])
@@ -115,7 +113,6 @@ def test_sentence_transformers_takes_the_score_for_the_label(built: Path) -> Non
 
 def test_sentence_transformers_would_read_ids_as_text(tmp_path: Path) -> None:
     """Why they stand in configs of their own."""
-    pytest.importorskip("sentence_transformers")
     folder = released([example()], tmp_path, formats=["pair"], ids=True)
     assert list(collated(folder, "pair-ids")[0]) == ["id", "anchor", "positive"]
 
