@@ -252,6 +252,17 @@ def test_a_row_of_a_planned_batch_that_goes_to_no_tuples_stops_the_export(
     released([rows[0], replace(rows[1], batch=None)], tmp_path / "unplanned", negatives=2)
 
 
+def test_a_row_of_an_id_that_one_had_before_is_a_gap_in_its_batch_too(tmp_path: Path) -> None:
+    rows = [example(pair_id="b", query=one, batch=0) for one in ("first", "second")]
+    with pytest.raises(StageError, match=r"b is in batch 0 and goes to no tuples \(duplicate_id, synthetic: second\)"):
+        released(rows, tmp_path, formats=["pair"])
+
+
+def test_batches_have_no_gaps_where_no_tuples_are_written(tmp_path: Path) -> None:
+    rows = [example(pair_id=f"p{number}", batch=number, label=float(number)) for number in range(6)]
+    assert len(rows_of(released(rows, tmp_path, formats=["scored"]), "scored")) == 6
+
+
 def test_every_row_has_one_positive_whatever_else_answers_its_query(tmp_path: Path) -> None:
     """What another row's batch was planned without must not come into it by a trainer's own choice of a positive."""
     row = example(extra_positives=("another answer",), extra_positive_ids=("e1",))
