@@ -38,7 +38,7 @@ def find_release(given: str, root: Path) -> Path:
     placed = next(filter(None, map(_newest, folders)), [])
     if not placed:
         raise ConfigError(
-            f"{given}: no release; neither that folder has a {SUMS} nor is there a release in {folders[0]}. "
+            f"{given}: no release; that folder has no {SUMS}, and no release is in {folders[0]} or in {folders[1]}. "
             "`pairmill run` places one when it is done"
         )
     if len(placed) > 1:
@@ -68,7 +68,7 @@ def release_files(release: Path) -> list[ReleaseFile]:
     Raises StoreError for a file that is changed, missing, or not listed.
     """
     listed = sums_of(release)
-    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if not path.is_dir()} - {SUMS}
+    there = {path.relative_to(release).as_posix() for path in release.rglob("*") if _is_content(path)} - {SUMS}
     if strangers := sorted(there - set(listed)):
         raise StoreError(
             f"{release / strangers[0]}: is not in {SUMS}; take it out of the release, which does not change"
@@ -78,8 +78,16 @@ def release_files(release: Path) -> list[ReleaseFile]:
     return [*files, ReleaseFile(sums, SUMS, sums.stat().st_size, sha256_of(sums))]
 
 
+def _is_content(path: Path) -> bool:
+    """Whether it has to be listed. A link to a folder has: what lies behind it is not looked at."""
+    return path.is_symlink() or not path.is_dir()
+
+
 def sums_of(release: Path) -> dict[str, str]:
-    """The checksums that a release lists, by name. Raises StoreError where they cannot be read."""
+    """The checksums that a release lists, by name.
+
+    Raises StoreError where they cannot be read, or a line is none of a file in it.
+    """
     return dict(_sums(release / SUMS))
 
 
@@ -113,6 +121,6 @@ def _checked(path: Path, name: str, sha256: str) -> ReleaseFile:
 
 
 def sha256_of(path: Path) -> str:
-    """The checksum of a file. Raises OSError."""
+    """The checksum of a file. Raises OSError where it cannot be read."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

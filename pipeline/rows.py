@@ -188,6 +188,7 @@ _PAIR_FIELDS = [
     ("written_negatives", _TEXTS),
     ("clusters", _CLUSTERS),
     ("source", _TEXT),
+    ("contrasts", pa.int64()),
 ]
 
 
@@ -197,11 +198,13 @@ class Pair(Row):
 
     `seed_id` and `doc_id` name the text of the corpus that the pair was made from, and the document it stands in: neither
     that text nor, for retrieval, its document may serve as a negative. `positive_id` is `seed_id` where the positive is
-    that text itself. A pair that a user brings has no `request_id`. `label` is how close query and positive were asked to be,
-    5 for the same meaning down to 2 (the degrees of STS), and null where they are simply a pair. `written_negatives` are
-    texts that look like the positive and are wrong, which a model wrote or a labelled pair came with. `clusters` names, by what
-    was compared (`query`, `positive`), the pair that stands for all that are nearly the same in it; one that is like no other
-    has none. `source` is `synthetic` where a model wrote the pair, and else the name that its reader gave it.
+    that text itself. `request_id` is that of the reply that wrote its query or positive; where none did, there is none. `label`
+    is how close query and positive were asked to be, 5 for the same meaning down to 2 (the degrees of STS), and null where they
+    are simply a pair. `written_negatives` are texts that look like the positive and are wrong, which a model wrote or a labelled
+    pair came with; the last `contrasts` of them a model wrote, whatever the pair's source. `clusters` names, by what was
+    compared (`query`, `positive`), the pair that stands for all that are nearly the same in it; one that is like no other has
+    none. `source` is `synthetic` where a model wrote the pair, and else the name that its reader gave it. That name stays
+    where a model rewrites the query, which the facet `rewritten` tells, or adds negatives.
     """
 
     pair_id: str
@@ -221,13 +224,9 @@ class Pair(Row):
     written_negatives: Sequence[str] = ()
     clusters: Mapping[str, str] = field(default_factory=dict)
     source: str = SYNTHETIC
+    contrasts: int = 0
 
     schema: ClassVar[pa.Schema] = pa.schema(_PAIR_FIELDS)
-
-    @property
-    def written_origin(self) -> str:
-        """The origin of its `written_negatives`."""
-        return "written" if self.source == SYNTHETIC else "given"
 
 
 @dataclass(frozen=True, slots=True)

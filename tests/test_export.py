@@ -1,9 +1,11 @@
 """What an export builds whatever the format: order, files, splits, rejects, what is refused, and what is read back."""
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -15,12 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.exporters import order, readback, shards
+from pipeline.exporters import beir, order, readback, shards
 from pipeline.exporters.export import Export
 from pipeline.exporters.formats import FORMATS
-from pipeline.exporters.lines import lines
 from pipeline.exporters.order import KEY_COLUMNS, in_order, release_key
-from pipeline.rows import SPLITS, Example, Reject, from_table, to_table
+from pipeline.rows import SPLITS, Document, Example, Reject, from_table, to_table
 from pipeline.stages.base import StageError
 from pipeline.store import Dataset, StoreError, write_table
 
@@ -68,6 +69,25 @@ def test_ranges_and_tables_bound_what_is_in_memory(tmp_path: Path, monkeypatch: 
     assert max(sizes) < 200
     monkeypatch.setattr(order, "TABLE_ROWS", 30)
     assert max(table.num_rows for table in ordered(dataset, tmp_path, 100)) == 30
+
+
+def test_a_range_is_no_larger_than_is_good_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few rows there are: their negatives may be long."""
+    dataset = commit(tmp_path, Example, examples(300, negatives=("long " * 200,) * 10), part_rows=50)
+    monkeypatch.setattr(order, "RANGE_BYTES", 1_000_000)
+    sizes = [table.nbytes for table in ordered(dataset, tmp_path)]
+    assert len(sizes) > 2
+    assert max(sizes) < 1_500_000
+
+
+def test_a_range_that_is_larger_than_one_piece_is_in_order_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of lists in one piece holds at most 2 GiB, and ranges are larger where there are very many rows."""
+    dataset = commit(tmp_path, Example, examples(300), part_rows=50)
+    (expected,) = ordered(dataset, tmp_path)
+    monkeypatch.setattr(order, "MOST_RANGES", 1)
+    monkeypatch.setattr(order, "RANGE_BYTES", expected.nbytes // 5)
+    (table,) = ordered(dataset, tmp_path)
+    assert table == expected
 
 
 def test_ranges_are_even_though_one_row_in_twenty_is_held_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,15 +157,19 @@ def test_a_row_group_is_no_larger_than_what_is_held_in_memory(tmp_path: Path, mo
     assert groups == [[4, 4, 2], [4, 4, 2], [2]]
 
 
-def test_an_export_of_nothing_still_has_a_file_of_every_config(tmp_path: Path) -> None:
-    folder = released([], tmp_path, formats=["tuples", "sentence_transformers", "nemo"])
-    assert set(contents(folder)) == {
-        "contents.json",
-        "tuples/train-00000-of-00001.parquet",
-        "pair/train-00000-of-00001.parquet",
-        "nemo/train-00000-of-00001.jsonl",
-    }
-    assert pq.read_metadata(folder / "tuples" / "train-00000-of-00001.parquet").num_rows == 0
+@pytest.mark.parametrize("name", [name for name in FORMATS if name not in {"scored", "beir"}])
+def test_an_export_of_nothing_still_has_a_file_of_every_config(tmp_path: Path, name: str) -> None:
+    folder = released([], tmp_path, formats=[name])
+    (config,) = told(folder)["configs"]
+    assert config["splits"]["train"]["rows"] == 0
+    assert set(contents(folder)) == {"contents.json", *config["splits"]["train"]["files"]}
+    assert rows_of(folder, config["name"]) == []
+
+
+@pytest.mark.parametrize("name", ["scored", "beir"])
+def test_a_format_of_some_rows_is_refused_where_there_are_none_at_all(tmp_path: Path, name: str) -> None:
+    with pytest.raises(StageError, match=f"formats: {name} is of"):
+        released([], tmp_path, formats=[name])
 
 
 def test_a_split_goes_to_files_of_its_own(tmp_path: Path) -> None:
@@ -279,6 +303,72 @@ def test_a_pair_with_a_degree_needs_no_negatives_where_degrees_are_written(tmp_p
     assert [row["id"] for row in rows_of(folder, "triplet-2-ids")] == ["tuple"]
 
 
+def as_written(folder: Path) -> Counter[str]:
+    """How many rows of each split the export says that it released."""
+    counted: Counter[str] = Counter()
+    for row in told(folder)["rows"]:
+        counted[row["split"]] += row["rows"]
+    return counted
+
+
+def test_a_row_without_a_label_is_rejected_where_only_degrees_are_written(tmp_path: Path) -> None:
+    rows = [example(pair_id="plain", negatives=("", "")), example(pair_id="far", label=3.0)]
+    assert rejected(rows, tmp_path, formats=["scored"]) == {"plain": ("no_label", "scored is of pairs with a label")}
+    assert as_written(tmp_path / "built") == {"train": 1}
+
+
+def test_a_row_to_train_on_is_rejected_where_only_held_out_ones_are_written(tmp_path: Path) -> None:
+    corpus = commit(tmp_path / "corpus", Document, [Document("d0", "text", None, "en")])
+    rows = [replace(row, positive="text") for row in split_up(6)]
+    made = export(commit(tmp_path / "examples", Example, rows), tmp_path / "built", corpus, formats=["beir"])
+    assert [(row.reason, row.detail) for row in made if isinstance(row, Reject)] == [("not_held_out", "train")] * 2
+    assert as_written(tmp_path / "built") == Counter(dev=2, test=2)
+
+
+def test_a_row_to_train_on_whose_texts_are_documents_of_a_collection_is_no_reject(tmp_path: Path) -> None:
+    assert rejected(split_up(6), tmp_path, formats=["beir"]) == {}
+    assert as_written(tmp_path / "built") == {"train": 2, "dev": 2, "test": 2}
+
+
+@pytest.mark.parametrize(("formats", "share"), [(["scored"], 1.0), (["beir"], 1.0), (["tuples", "scored"], 0.95)])
+def test_an_export_of_some_rows_alone_may_reject_all_others(formats: list[str], share: float) -> None:
+    assert Export(input="examples", formats=formats).may_reject() == share
+
+
+def test_of_rows_of_one_id_the_first_stays_wherever_the_others_stand(tmp_path: Path) -> None:
+    rows = [
+        example(pair_id="1", query="first", source="nli", split="train"),
+        example(pair_id="2", query="alone", source="nli"),
+        example(pair_id="1", query="beside it", source="msmarco", split="train"),
+        example(pair_id="1", query="held out", source="fever", split="dev"),
+        example(pair_id="3", query=" ", source="nli"),
+        example(pair_id="3", query="kept", source="fever", split="dev"),
+    ]
+    made = export(commit(tmp_path / "examples", Example, rows, 2), tmp_path / "built", formats=["tuples"])
+    assert [row.query for row in made if isinstance(row, Example)] == ["first", "alone", "kept"]
+    assert [(row.rejected_id, row.reason, row.detail) for row in made if isinstance(row, Reject)] == [
+        ("1", "duplicate_id", "msmarco: beside it"),
+        ("3", "empty_text", "query"),
+        ("1", "duplicate_id", "fever: held out"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["pair_id", "task", "instruction", "positive_id", "source"])
+@pytest.mark.parametrize("formats", [["tuples"], ["ms_swift_reranker"], ["tevatron"]])
+def test_a_null_where_every_row_has_a_text_is_refused_by_its_row_and_column(
+    tmp_path: Path, name: str, formats: list[str]
+) -> None:
+    rows = [example(pair_id="right"), example(**{"pair_id": "wrong", name: None})]
+    row_id = None if name == "pair_id" else "wrong"
+    with pytest.raises(StageError, match=f"export: {row_id} has None, but {name} is never null"):
+        released(rows, tmp_path, formats=formats)
+
+
+def test_a_list_that_is_null_is_an_empty_one(tmp_path: Path) -> None:
+    (row,) = rows_of(released([example(extra_positives=None)], tmp_path, formats=["tuples"]), "tuples")
+    assert row["extra_positives"] == []
+
+
 @pytest.mark.parametrize("label", [-1.0, 5.5, float("nan")])
 def test_a_label_that_is_no_degree_is_refused(tmp_path: Path, label: float) -> None:
     with pytest.raises(StageError, match=r"export: p0 has .*, but a label is a degree from 0 to 5"):
@@ -317,6 +407,25 @@ def test_a_corpus_that_no_format_reads_is_refused_in_the_config() -> None:
         Export(input="examples", corpus="passages")
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"formats": []}, "at least 1 item"),
+        ({"negatives": 0, "formats": ["tuples", "triplet"]}, "negatives: 0, but triplet wants some"),
+        ({"negatives": 0, "formats": ["flag_embedding"]}, "negatives: 0, but flag_embedding wants some"),
+        ({"ids": True, "formats": ["tuples", "nemo"]}, "ids: only configs of sentence-transformers have twins"),
+    ],
+)
+def test_fields_that_do_not_fit_are_refused_in_the_config(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Export(input="examples", **fields)
+
+
+@pytest.mark.parametrize("name", ["sentence_transformers", "pair", "triplet", "triplet_n", "scored"])
+def test_every_format_of_sentence_transformers_may_have_ids(name: str) -> None:
+    assert Export(input="examples", formats=[name], ids=True).ids
+
+
 def test_only_the_formats_asked_for_are_written(tmp_path: Path) -> None:
     folder = released([example()], tmp_path, formats=["tuples"])
     assert sorted(path.name for path in folder.iterdir()) == ["contents.json", "tuples"]
@@ -332,22 +441,36 @@ def shortened(file: bytes) -> bytes:
     return file[: len(file) // 2]
 
 
-@pytest.mark.parametrize("name", ["pair", "nemo", "beir"])
-@pytest.mark.parametrize("harm", [shortened, lambda file: b""])
+def emptied(file: bytes) -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize("harm", [shortened, emptied])
+@pytest.mark.parametrize("file", ["pair/train-00000-of-00001.parquet", "nemo/train-00000-of-00001.jsonl"])
 def test_a_file_that_did_not_reach_the_disk_whole_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, harm: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: Any
 ) -> None:
     close = shards._File.close
-    if name == "beir":
-        monkeypatch.setattr("pipeline.exporters.beir.lines", lambda table: lines(table)[:-3])
-    else:
-        monkeypatch.setattr(
-            shards._File, "close", lambda self: (close(self), self.path.write_bytes(harm(self.path.read_bytes())))
-        )
-    with pytest.raises(
-        StageError, match=r"beir/corpus.jsonl|train-00000-of-00001\.(parquet|jsonl): (cannot be read|holds)"
-    ):
-        released([*examples(3), example(pair_id="dev", split="dev")], tmp_path, formats=[name])
+    monkeypatch.setattr(
+        shards._File, "close", lambda self: (close(self), self.path.write_bytes(harm(self.path.read_bytes())))
+    )
+    with pytest.raises(StageError, match=f"{re.escape(file)}: (cannot be read|holds)"):
+        released(examples(3), tmp_path, formats=[file.partition("/")[0]])
+    assert not (tmp_path / "built" / "contents.json").exists()
+
+
+@pytest.mark.parametrize("harm", [shortened, emptied])
+@pytest.mark.parametrize("file", ["beir/corpus.jsonl", "beir/queries.jsonl", "beir/qrels/dev.tsv"])
+def test_a_file_of_a_collection_that_did_not_reach_the_disk_whole_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, harm: Any
+) -> None:
+    write = beir.Beir.write
+    path = tmp_path / "built" / file
+    monkeypatch.setattr(
+        beir.Beir, "write", lambda self, folder: (write(self, folder), path.write_bytes(harm(path.read_bytes())))
+    )
+    with pytest.raises(StageError, match=f"{re.escape(file)}: (cannot be read|holds)"):
+        released([example(split="dev")], tmp_path, formats=["beir"])
     assert not (tmp_path / "built" / "contents.json").exists()
 
 
@@ -402,6 +525,24 @@ def test_a_disk_that_is_full_says_so_and_leaves_nothing_half_written(
     assert contents(tmp_path / "built") == {}
     assert stopped.tb, "what it holds is alive"
     assert [file for file in open_files() if str(tmp_path) in file] == []
+
+
+@pytest.mark.parametrize(("module", "file"), [("order", ".arrows"), ("buckets", "/ids/"), ("buckets", "/documents/")])
+def test_a_disk_that_is_full_before_a_file_is_written_says_so_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, file: str
+) -> None:
+    """Ranges and buckets are written first; closing them fails as well, and must not hide why."""
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+
+    def opened(path: str, schema: pa.Schema) -> Any:
+        return pa.ipc.RecordBatchStreamWriter("/dev/full" if file in path else path, schema)
+
+    full = SimpleNamespace(new_stream=opened, open_stream=pa.ipc.open_stream)
+    monkeypatch.setattr(f"pipeline.exporters.{module}.pa", SimpleNamespace(**{**vars(pa), "ipc": full}))
+    with pytest.raises(StoreError, match=r"cannot be written \(.*No space left on device"):
+        released(split_up(6), tmp_path, formats=["tuples", "beir"])
+    assert contents(tmp_path / "built") == {}
 
 
 def test_an_export_that_is_stopped_on_the_way_leaves_nothing_half_written(tmp_path: Path) -> None:

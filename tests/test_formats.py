@@ -67,11 +67,12 @@ def test_a_text_of_a_megabyte_and_one_with_every_mark_come_through(tmp_path: Pat
 
 def test_no_text_ends_a_line_for_any_reader_of_lines(tmp_path: Path) -> None:
     """str.splitlines ends one at U+2028, U+2029 and U+0085 too, and so do readers that use it."""
-    folder = released([example(query=ODD, positive=ODD)] * 3, tmp_path, formats=[*WRITTEN, "beir"][4:-1])
+    rows = [example(pair_id=one, query=ODD + one, positive=ODD * 2 + one, split="dev") for one in "abc"]
+    folder = released(rows, tmp_path, formats=[*WRITTEN[4:], "beir"])
     files = {name: text.decode() for name, text in contents(folder).items() if name.endswith(".jsonl")}
-    assert len(files) == 5
-    for text in files.values():
-        assert len(text.splitlines()) == 3
+    assert len(files) == 7
+    for name, text in files.items():
+        assert len(text.splitlines()) == (5 if name == "beir/corpus.jsonl" else 3), name
         assert [json.loads(line) for line in text.splitlines()] == [json.loads(line) for line in text.split("\n")[:-1]]
 
 
@@ -142,6 +143,12 @@ def test_sentence_transformers_has_the_configs_that_the_rows_allow(
 def test_one_config_of_sentence_transformers_can_be_asked_for_alone(tmp_path: Path, name: str) -> None:
     folder = released(examples(3, label=5.0), tmp_path, formats=[name])
     assert [config["name"] for config in told(folder)["configs"]] == [name.replace("triplet_n", "triplet-2")]
+
+
+def test_triplets_with_all_negatives_that_were_asked_for_are_written_though_there_is_one(tmp_path: Path) -> None:
+    folder = released(examples(3, negatives=("a",)), tmp_path, formats=["triplet_n"])
+    assert [config["name"] for config in told(folder)["configs"]] == ["triplet-1"]
+    assert [row["negative_1"] for row in rows_of(folder, "triplet-1")] == ["a"] * 3
 
 
 def test_a_degree_is_a_score_from_0_to_1(tmp_path: Path) -> None:
@@ -243,6 +250,17 @@ def test_a_row_of_a_planned_batch_that_goes_to_no_tuples_stops_the_export(
     with pytest.raises(StageError, match=rf"b is in batch 1 and goes to no tuples \({why}"):
         released(rows, tmp_path, negatives=2)
     released([rows[0], replace(rows[1], batch=None)], tmp_path / "unplanned", negatives=2)
+
+
+def test_a_row_of_an_id_that_one_had_before_is_a_gap_in_its_batch_too(tmp_path: Path) -> None:
+    rows = [example(pair_id="b", query=one, batch=0) for one in ("first", "second")]
+    with pytest.raises(StageError, match=r"b is in batch 0 and goes to no tuples \(duplicate_id, synthetic: second\)"):
+        released(rows, tmp_path, formats=["pair"])
+
+
+def test_batches_have_no_gaps_where_no_tuples_are_written(tmp_path: Path) -> None:
+    rows = [example(pair_id=f"p{number}", batch=number, label=float(number)) for number in range(6)]
+    assert len(rows_of(released(rows, tmp_path, formats=["scored"]), "scored")) == 6
 
 
 def test_every_row_has_one_positive_whatever_else_answers_its_query(tmp_path: Path) -> None:

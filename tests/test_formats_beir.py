@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 from conftest import commit, example
 from exporting import ODD, contents, export, rejected, released, told
 
-from pipeline.digest import digest_text
-from pipeline.rows import Document, Example, Passage
-from pipeline.stages.base import StageError
+from pipeline.digest import digest, digest_text
+from pipeline.exporters.export import Export
+from pipeline.rows import Document, Example, Passage, Reject, Row
+from pipeline.stages.base import Context, StageError
 
 
 def loaded(folder: Path, split: str = "dev") -> tuple[dict[str, Any], dict[str, str], dict[str, dict[str, int]]]:
@@ -37,6 +39,14 @@ def relevant(folder: Path, split: str = "dev") -> dict[str, set[str]]:
 
 def held_out(**given: Any) -> Example:
     return example(**{"split": "dev", **given})
+
+
+def export_of(pairs: Sequence[Example], folder: Path) -> Iterator[Row | Reject]:
+    """What an export with a corpus gives, as it goes."""
+    corpus = commit(folder / "corpus", Document, [Document("d0", "text", None, "en")])
+    inputs = {"input": commit(folder / "examples", Example, pairs), "corpus": corpus}
+    stage = Export(input="examples", corpus="corpus", formats=["beir"])
+    return stage.table(Context(inputs, {}, {}, folder))
 
 
 def test_held_out_pairs_are_queries_and_every_text_is_a_document(tmp_path: Path) -> None:
@@ -116,17 +126,79 @@ def test_the_documents_of_a_step_are_the_corpus_by_their_own_ids(tmp_path: Path,
     }
 
 
+def collection(
+    folder: Path, documents: Sequence[tuple[str, str]], *pairs: Example
+) -> tuple[dict[str, str], dict[str, set[str]]]:
+    """What an export of these pairs with a corpus gives: texts by the ids of documents, and relevant ids by queries."""
+    rows = [Document(doc_id, text, None, "en") for doc_id, text in documents]
+    corpus = commit(folder / "corpus", Document, rows)
+    export(commit(folder / "examples", Example, pairs), folder / "built", corpus, formats=["beir"])
+    corpus_there, queries, qrels = loaded(folder / "built")
+    texts = {doc_id: one["text"] for doc_id, one in corpus_there.items()}
+    return texts, {queries[query]: set(documents) for query, documents in qrels.items()}
+
+
 def test_of_a_document_that_two_steps_give_there_is_one(tmp_path: Path) -> None:
-    corpus = commit(tmp_path / "corpus", Document, [Document("s0", text, None, "en") for text in ("b", "a", "a")])
-    export(commit(tmp_path / "examples", Example, [held_out()]), tmp_path / "built", corpus, formats=["beir"])
-    assert [one["text"] for one in loaded(tmp_path / "built")[0].values()] == ["a"]
+    texts, _ = collection(tmp_path, [("d0", "a"), ("d0", "a"), ("d1", "b")], held_out(positive="b"))
+    assert texts == {"d0": "a", "d1": "b"}
+
+
+@pytest.mark.parametrize(
+    ("documents", "positives"),
+    [
+        ([("1", "of one corpus"), ("1", "of another")], [("x", "p")]),
+        ([("1", "of the corpus")], [("1", "written")]),
+        ([("d0", "a")], [("1", "written"), ("1", "written too")]),
+    ],
+)
+def test_two_different_texts_of_one_id_are_refused(
+    tmp_path: Path, documents: list[tuple[str, str]], positives: list[tuple[str, str]]
+) -> None:
+    pairs = [
+        held_out(pair_id=f"p{number}", query=f"q{number}", positive_id=positive_id, positive=text)
+        for number, (positive_id, text) in enumerate(positives)
+    ]
+    with pytest.raises(StageError, match="beir: '1' is the id of two different texts; give the corpora ids of their"):
+        collection(tmp_path, documents, *pairs)
+
+
+def test_a_relevant_text_is_found_in_the_corpus_whatever_its_id(tmp_path: Path) -> None:
+    """The ids of labelled pairs are digests of their texts, which no corpus has."""
+    pair = held_out(query="q", positive="The answer.", positive_id=digest("The answer."))
+    texts, qrels = collection(tmp_path, [("d1", "The answer."), ("d2", "The answer."), ("d3", "Other.")], pair)
+    assert texts == {"d1": "The answer.", "d2": "The answer.", "d3": "Other."}
+    assert qrels == {"q": {"d1", "d2"}}
+
+
+def test_a_text_that_the_corpus_lacks_is_added_once_for_all_its_queries(tmp_path: Path) -> None:
+    pairs = [held_out(pair_id=one, query=one, positive="written", positive_id=f"{one}-positive") for one in "ba"]
+    texts, qrels = collection(tmp_path, [("d0", "text")], *pairs)
+    assert texts == {"d0": "text", "a-positive": "written"}
+    assert qrels == {"a": {"a-positive"}, "b": {"a-positive"}}
+
+
+def test_extra_positives_have_their_ids_where_their_row_has_one_for_each(tmp_path: Path) -> None:
+    """Two ids too many in one row are none for another, though in all there are as many as texts."""
+    pairs = [
+        held_out(pair_id="a", query="a", positive="p", extra_positives=("x", "y"), extra_positive_ids=()),
+        held_out(pair_id="b", query="b", positive="p", extra_positives=("z",), extra_positive_ids=("i", "j", "k")),
+        held_out(pair_id="c", query="c", positive="p", extra_positives=("u", "v"), extra_positive_ids=("iu", "iv")),
+    ]
+    texts, qrels = collection(tmp_path, [("d0", "p")], *pairs)
+    x, y, z = map(digest_text, "xyz")
+    assert texts == {"d0": "p", x: "x", y: "y", z: "z", "iu": "u", "iv": "v"}
+    assert qrels == {"a": {"d0", x, y}, "b": {"d0", z}, "c": {"d0", "iu", "iv"}}
 
 
 def test_an_id_that_would_break_a_line_of_qrels_is_refused(tmp_path: Path) -> None:
-    corpus = commit(tmp_path / "corpus", Document, [Document("d\t0", "text", None, "en")])
-    rows = commit(tmp_path / "examples", Example, [held_out(positive_id="d\t0")])
     with pytest.raises(StageError, match=r"the id 'd\\t0' would break a line of qrels"):
-        export(rows, tmp_path / "built", corpus, formats=["beir"])
+        collection(tmp_path, [("d\t0", "text")], held_out(positive="text"))
+
+
+def test_an_id_of_a_positive_that_would_break_a_line_of_qrels_is_refused_on_the_way(tmp_path: Path) -> None:
+    made = export_of([held_out(positive_id="d\t0")], tmp_path)
+    with pytest.raises(StageError, match=r"the id 'd\\t0' would break a line of qrels"):
+        next(made)
 
 
 def test_texts_with_every_mark_come_through(tmp_path: Path) -> None:

@@ -91,7 +91,6 @@ def collated(folder: Path, config: str) -> tuple[dict[str, list[str]], list[floa
 def test_sentence_transformers_takes_the_anchor_first_and_nothing_for_an_id(
     built: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pytest.importorskip("sentence_transformers")
     with caplog.at_level(logging.WARNING):
         columns, labels = collated(built, "triplet-2")
         collated(built, "pair")
@@ -107,7 +106,6 @@ def test_sentence_transformers_takes_the_anchor_first_and_nothing_for_an_id(
 
 
 def test_sentence_transformers_takes_the_score_for_the_label(built: Path) -> None:
-    pytest.importorskip("sentence_transformers")
     columns, labels = collated(built, "scored")
     assert list(columns) == ["sentence1", "sentence2"]
     assert labels == pytest.approx([0.8, 1.0, 0.4])
@@ -115,7 +113,6 @@ def test_sentence_transformers_takes_the_score_for_the_label(built: Path) -> Non
 
 def test_sentence_transformers_would_read_ids_as_text(tmp_path: Path) -> None:
     """Why they stand in configs of their own."""
-    pytest.importorskip("sentence_transformers")
     folder = released([example()], tmp_path, formats=["pair"], ids=True)
     assert list(collated(folder, "pair-ids")[0]) == ["id", "anchor", "positive"]
 
@@ -148,8 +145,9 @@ def swift_template(kind: str, task: str) -> Any:
 
 def swift_rows(folder: Path, config: str) -> Any:
     """The rows as ms-swift's own loader and preprocessor hand them on."""
-    swift = pytest.importorskip("swift.dataset")
-    loaded, _ = swift.load_dataset([str(folder / config / "train-00000-of-00001.jsonl")], strict=True)
+    from swift.dataset import load_dataset
+
+    loaded, _ = load_dataset([str(folder / config / "train-00000-of-00001.jsonl")], strict=True)
     return loaded
 
 
@@ -192,7 +190,8 @@ def test_ms_swift_writes_the_rerankers_prompt_of_each_document(built: Path) -> N
 
 def flag_dataset(folder: Path, cache: Path, **arguments: Any) -> Any:
     """FlagEmbedding's own training set over an export."""
-    embedder = pytest.importorskip("FlagEmbedding.abc.finetune.embedder")
+    from FlagEmbedding.abc.finetune import embedder
+
     files = [str(path) for path in sorted((folder / "flag_embedding").glob("train-*"))]
     fields = {"train_data": files, "cache_path": str(cache), "train_group_size": 3, **arguments}
     return embedder.AbsEmbedderTrainDataset(embedder.AbsEmbedderDataArguments(**fields), None)
@@ -214,7 +213,8 @@ def test_flag_embedding_sees_the_instructed_query_whether_told_of_a_prompt_or_no
 
 
 def test_flag_embedding_does_not_halve_the_batch_of_a_symmetric_task(tmp_path: Path) -> None:
-    embedder = pytest.importorskip("FlagEmbedding.abc.finetune.embedder")
+    from FlagEmbedding.abc.finetune import embedder
+
     rows: list[Example] = examples(8)
     folder = released(rows, tmp_path, formats=["flag_embedding"])
     files = [str(path) for path in (folder / "flag_embedding").iterdir()]

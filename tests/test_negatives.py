@@ -284,6 +284,13 @@ def test_written_negatives_come_first_and_mined_ones_fill_up(tmp_path: Path) -> 
     assert len(set(example.negative_ids)) == 4
 
 
+def test_what_a_model_wrote_for_a_labelled_pair_is_told_from_what_it_came_with(tmp_path: Path) -> None:
+    texts = ("came with it", "a lie", "another lie")
+    example = only(tmp_path, passages("one"), take=4, written_negatives=texts, contrasts=2, source="nli")
+    assert example.negatives == [*texts, "one"]
+    assert example.negative_origins == ["given", "written", "written", "mined"]
+
+
 def test_a_written_negative_has_an_id_of_its_pair(tmp_path: Path) -> None:
     corpus = passages("one")
     pairs = [searched(corpus, pair_id=name, written_negatives=("a lie", "b")) for name in ("x", "y")]

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.engines.base import Reply
 from pipeline.prompts import parse
-from pipeline.rows import Generation, Made, Note, Pair, Reject
-from pipeline.stages.generate import Generate
+from pipeline.rows import Example, Generation, Made, Note, Pair, Reject
+from pipeline.stages.generate import Generate, pair_of
+from pipeline.stages.given_negatives import GivenNegatives
 from pipeline.stages.parse.revisions import (
     ParseBackTranslation,
     ParseContrast,
@@ -149,7 +150,20 @@ def test_a_query_rewritten_in_another_language_says_so() -> None:
 
 def test_a_contrast_is_one_more_written_negative_of_the_same_pair() -> None:
     row = revised(ParseContrast, OTHER)
-    assert row == replace(FIRST, written_negatives=("the bridge still stands", OTHER))
+    assert row == replace(FIRST, written_negatives=("the bridge still stands", OTHER), contrasts=1)
+
+
+def test_a_request_about_a_pair_has_the_id_that_it_had_before_contrasts_were_counted() -> None:
+    assert "contrasts" not in (asked_about(FIRST, "query", None).pair or "")
+    assert pair_of(asked_about(replace(FIRST, contrasts=1), "query", None)).contrasts == 1
+
+
+def test_a_contrast_of_a_labelled_pair_is_known_as_what_a_model_wrote() -> None:
+    row = revised(ParseContrast, OTHER, replace(FIRST, source="nli"))
+    (with_negatives,) = GivenNegatives(input="pairs").rows(row)
+    assert isinstance(with_negatives, Example)
+    assert with_negatives.negative_origins == ["given", "written"]
+    assert with_negatives.source == "nli"
 
 
 @pytest.mark.parametrize(

@@ -206,6 +206,7 @@ def test_a_dry_run_lists_the_files_and_asks_nothing(hub, release, monkeypatch) -
         (lambda folder: (folder / "lineage.json").write_text("[]\n"), "lineage.json: is not what"),
         (lambda folder: (folder / "pair" / "dev-00000-of-00001.parquet").unlink(), "dev-00000-of-00001.parquet: is in"),
         (lambda folder: (folder / "pair" / ".DS_Store").write_text("x"), ".DS_Store: is not in"),
+        (lambda folder: (folder / "shadow").symlink_to(folder / "pair"), "shadow: is not in"),
         (lambda folder: (folder / SUMS).write_text("nothing of the kind\n"), f"{SUMS}: line 1"),
         (lambda folder: (folder / SUMS).write_text(f"{'0' * 64}  ../../etc/passwd\n"), f"{SUMS}: line 1"),
         (lambda folder: (folder / SUMS).write_bytes(b"\xff\xfe"), f"{SUMS}: cannot be read"),
@@ -465,6 +466,12 @@ def test_without_a_note_of_the_newest_the_only_release_is_taken_and_of_several_o
     other = place(release.parent / "2026-11-28.2", content())
     with pytest.raises(ConfigError, match=rf"which release\? There are {release}, {other}; name one"):
         find_release("docs-en", tmp_path / "outputs")
+
+
+def test_a_release_that_is_not_there_is_looked_for_in_two_places_and_both_are_named(tmp_path) -> None:
+    with pytest.raises(ConfigError) as missing:
+        find_release("docs-en", tmp_path)
+    assert f"no release is in {tmp_path / 'docs-en' / 'release'} or in {Path('docs-en/release')}" in str(missing.value)
 
 
 @pytest.mark.parametrize(

@@ -481,6 +481,7 @@ def test_what_the_export_really_builds_becomes_a_release(tmp_path: Path) -> None
     card = (release / "README.md").read_text()
     names = [one.name for one in read_contents(build.built()).configs]
     assert [line.strip("#` ") for line in card.splitlines() if line.startswith("### ")] == names
+    assert card.count("--query_max_len 512 --passage_max_len 512") == 2, "of FlagEmbedding and of Tevatron"
     for offered in yaml.safe_load(card.split("---\n")[1])["configs"]:
         loaded = datasets.load_dataset(str(release), offered["config_name"], cache_dir=str(tmp_path / "cache"))
         assert {split: len(loaded[split]) for split in loaded} == {"train": 1, "dev": 1, "test": 1}

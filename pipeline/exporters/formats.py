@@ -46,7 +46,9 @@ class Config:
     nullable: frozenset[str] = frozenset()
 
 
-_SENTENCE_TRANSFORMERS = ("pair", "triplet", "triplet_n", "scored")
+_SENTENCE_TRANSFORMERS: tuple[Format, ...] = ("pair", "triplet", "triplet_n", "scored")
+WITH_IDS: frozenset[Format] = frozenset({"sentence_transformers", *_SENTENCE_TRANSFORMERS})
+"""Those whose configs can have a twin with ids."""
 _BUILDERS: Mapping[str, tuple[str, Callable[[pa.Table, int], pa.Table]]] = MappingProxyType(
     {
         "tuples": ("any", shapes.tuples),
@@ -66,14 +68,15 @@ _UNMEASURED = frozenset({"label", "request_id", "batch"})
 
 def written(formats: Sequence[Format], negatives: int, *, graded: bool) -> list[str]:
     """The shapes that are written: of `sentence_transformers` those that the rows allow."""
-    allowed = {"pair"} | ({"triplet", "triplet_n"} if negatives else set()) | ({"scored"} if graded else set())
+    needed = {"pair": 0, "triplet": 1, "triplet_n": 2}
+    allowed = {name for name, least in needed.items() if negatives >= least} | ({"scored"} if graded else set())
     named = [
         name
         for given in formats
         for name in (_SENTENCE_TRANSFORMERS if given == "sentence_transformers" else (given,))
         if given != "sentence_transformers" or name in allowed
     ]
-    return list(dict.fromkeys(name for name in named if name != "beir" and (name != "triplet_n" or negatives > 1)))
+    return list(dict.fromkeys(name for name in named if name != "beir"))
 
 
 def configs(

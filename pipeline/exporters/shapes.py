@@ -1,9 +1,9 @@
 r"""From examples to the rows of each trainer, a table at a time.
 
-In every shape but `tuples`, `scored`'s and `nemo`'s own names aside, the query is the whole instructed query
-("Instruct: …\nQuery:…"), since each trainer has its own way to join an instruction to it, and most join it wrongly or
-leave it out; documents are bare. Negatives come hardest first. A column that a trainer does not read is not written: what
-it does with one differs from trainer to trainer. docs/formats.md tells what each of them does.
+In every shape but `tuples` and `ms_swift_reranker`, which hold the instruction by itself, the query is the whole instructed
+query ("Instruct: …\nQuery:…"): each trainer has a way of its own to join an instruction to a query, and most join it
+wrongly or leave it out. Documents are bare. Negatives come hardest first. A column that a trainer does not read is not
+written, since what it does with one differs from trainer to trainer. docs/formats.md tells what each of them does.
 """
 
 import json
@@ -29,6 +29,8 @@ def tuples(examples: pa.Table, negatives: int) -> pa.Table:
 
 def _plain(examples: pa.Table, name: str) -> pa.Array:
     values = column(examples, name)
+    if pa.types.is_list(values.type) and values.null_count:
+        return pc.if_else(values.is_null(), pa.scalar([], values.type), values)
     if not pa.types.is_map(values.type):
         return values
     return pa.array([_json(dict(pairs or ())) for pairs in values.to_pylist()], pa.string())

@@ -3,9 +3,8 @@
 A folder that begins with a dot holds what is not finished.
 """
 
-import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +15,8 @@ import pyarrow.parquet as pq
 from pipeline.exporters.formats import Config
 from pipeline.exporters.lines import lines
 from pipeline.exporters.sift import Sifted
+from pipeline.exporters.writing import flush
 from pipeline.rows import SPLITS, Example, Split
-from pipeline.store import StoreError
 
 GROUP_ROWS = 2000
 """Rows of a file that are in memory at a time, and in one of its row groups."""
@@ -117,8 +116,7 @@ class _File:
 
     def close(self) -> None:
         with self._file:
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            flush(self._file)
 
 
 class _ParquetFile(_File):
@@ -193,12 +191,3 @@ def _by_split(examples: pa.Table) -> Iterator[tuple[Split, pa.Table]]:
         if split in there:
             mask = pc.equal(examples["split"], split)
             yield split, examples if len(there) == 1 else examples.filter(mask)
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Say of what cannot be written where that was."""
-    try:
-        yield
-    except OSError as cause:
-        raise StoreError(f"{folder}: cannot be written ({cause.strerror or cause})") from cause

@@ -15,6 +15,19 @@ from pipeline.rows import SPLITS
 from pipeline.stages.base import StageError
 from pipeline.store import Dataset
 
+_REQUIRED = (
+    "pair_id",
+    "task",
+    "instruction",
+    "query_language",
+    "positive_language",
+    "positive_id",
+    "seed_id",
+    "doc_id",
+    "source",
+)
+"""What may be empty and not null. A query, a positive or a negative that is null is a blank one, and the row a reject."""
+
 
 @dataclass
 class Survey:
@@ -43,10 +56,10 @@ class Survey:
 def survey(examples: Dataset) -> Survey:
     """Read what decides what is written.
 
-    Raises StageError where a label is no degree or a split is none.
+    Raises StageError where a row lacks a text that every file has, a label is no degree, or a split is none.
     """
     found = Survey()
-    for table in columns(examples, ("pair_id", "negatives", "label", "split", "batch")):
+    for table in columns(examples, (*_REQUIRED, "negatives", "label", "split", "batch")):
         found.add(table)
     return found
 
@@ -57,6 +70,11 @@ def _unique(counts: pa.Array, mask: pa.Array) -> list[int]:
 
 
 def _check(table: pa.Table, label: pa.Array, split: pa.Array) -> None:
+    for name in _REQUIRED:
+        values = column(table, name)
+        if values.null_count:
+            is_there = values.is_valid().to_numpy(zero_copy_only=False)
+            _refuse(table, values, is_there, f"{name} is never null; correct the rows of the step above")
     degrees = label.to_numpy(zero_copy_only=False)
     is_degree = ((degrees >= 0) & (degrees <= BEST_LABEL)) | label.is_null().to_numpy(zero_copy_only=False)
     _refuse(table, label, is_degree, "a label is a degree from 0 to 5; scale those of your pairs where they are read")

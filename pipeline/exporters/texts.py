@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 
 def column(table: pa.Table, name: str) -> pa.Array:
     """A column as one array, from which nested ones can be made."""
-    found = table.column(name).combine_chunks()
-    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
+    return table.column(name).combine_chunks()
 
 
 def instructed(examples: pa.Table) -> pa.Array:
@@ -43,7 +42,7 @@ def firsts(examples: pa.Table, name: str, count: int) -> pa.Array:
 
 def every(values: pa.Array, place: int, count: int) -> pa.Array:
     """Of values that come `count` a row, those at this place of their row."""
-    return values.take(pa.array(np.arange(place, len(values), count)))
+    return values.take(pa.array(np.arange(place, len(values), count or 1)))
 
 
 def in_lists(values: pa.Array, count: int, rows: int) -> pa.Array:

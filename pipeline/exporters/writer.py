@@ -6,13 +6,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.exporters.beir import Beir
+from pipeline.exporters.beir import HELD_OUT, Beir
 from pipeline.exporters.built import Contents, columns
 from pipeline.exporters.formats import Config
 from pipeline.exporters.readback import check_lines, check_parquet, check_text
-from pipeline.exporters.shards import Build, Shard, writing
-from pipeline.exporters.sift import Sifted, sift
-from pipeline.rows import Example, Reject, Row, Split, from_table
+from pipeline.exporters.repeats import Repeats
+from pipeline.exporters.shards import Build, Shard
+from pipeline.exporters.sift import Held, Sifted, sift
+from pipeline.exporters.writing import writing
+from pipeline.rows import SPLITS, Example, Reject, Row, Split, from_table
 from pipeline.stages.base import StageError
 from pipeline.store import Dataset, write_bytes
 
@@ -20,8 +22,11 @@ from pipeline.store import Dataset, write_bytes
 class Writer:
     """Writes examples to the files of an export. `scratch` holds them until they are whole."""
 
-    def __init__(self, configs: Sequence[Config], contents: Contents, shard_rows: int, scratch: Path) -> None:
+    def __init__(
+        self, configs: Sequence[Config], contents: Contents, shard_rows: int, scratch: Path, repeats: Repeats
+    ) -> None:
         self._configs, self._negatives, self._scratch = configs, contents.negatives, scratch
+        self._repeats = repeats
         self._build = Build(configs, shard_rows, scratch)
         self._contents = contents
         self._beir: Beir | None = None
@@ -32,14 +37,21 @@ class Writer:
 
     def written(self, tables: Iterable[pa.Table]) -> Iterator[Row | Reject]:
         """Write the examples, and give those that went to some file and the rejects."""
-        has_graded = any(config.graded for config in self._configs)
+        held = self._held()
         for examples in tables:
-            sifted = sift(examples, self._negatives, graded=has_graded)
-            _refuse_gaps(examples, sifted)
+            sifted = sift(examples, self._negatives, held, self._repeats)
+            _refuse_gaps(examples, sifted, held)
             yield from sifted.rejects
             with writing(self._scratch):
                 self._write(sifted)
             yield from from_table(Example, sifted.kept)
+
+    def _held(self) -> Held:
+        has_tuples = any(not config.graded for config in self._configs)
+        has_texts = self._beir is not None and not self._beir.own_corpus
+        of_beir = HELD_OUT if self._beir else ()
+        splits = SPLITS if has_tuples or has_texts else of_beir
+        return Held(frozenset(splits), degrees=any(config.graded for config in self._configs))
 
     def _write(self, sifted: Sifted) -> None:
         self._build.add(sifted)
@@ -74,10 +86,10 @@ class Writer:
             self._beir.abandon()
 
 
-def _refuse_gaps(examples: pa.Table, sifted: Sifted) -> None:
+def _refuse_gaps(examples: pa.Table, sifted: Sifted, held: Held) -> None:
     """Raises StageError where a row of a planned batch is no tuple: a trainer's slices would be other batches from there on."""
-    planned = examples.filter(examples["batch"].is_valid())
-    lost = planned.filter(pc.invert(pc.is_in(planned["pair_id"], sifted.tuples()["pair_id"].combine_chunks())))
+    is_planned = pc.and_(examples["batch"].is_valid(), pc.is_in(examples["split"], pa.array(held.splits, pa.string())))
+    lost = examples.filter(pc.and_(is_planned, pa.array(~sifted.went)))
     if len(lost):
         name = lost["pair_id"][0].as_py()
         reasons = {one.rejected_id: f"{one.reason}, {one.detail}" for one in sifted.rejects}

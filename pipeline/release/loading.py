@@ -15,6 +15,7 @@ Planned: TypeAlias = int | None
 _TRAINED = ("anchor", "positive", "negative", "sentence1", "sentence2", "score", "label")
 """The columns that sentence-transformers is to see, beside numbered negatives."""
 
+
 _DATASETS = "from datasets import load_dataset"
 
 

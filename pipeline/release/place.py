@@ -130,7 +130,7 @@ def _holds(release: Path, built: Path, files: Sequence[str]) -> bool:
 
 def _is_same(built: Path, placed: Path, sha256: str) -> bool:
     """Links are told by the file system; only copies have to be read."""
-    return placed.is_file() and (built.samefile(placed) or _sha256(built) == sha256)
+    return placed.is_file() and (built.samefile(placed) or _stored(built).sha256 == sha256)
 
 
 class _Read(NamedTuple):
@@ -188,11 +188,7 @@ def _json(value: Mapping[str, object]) -> str:
 
 
 def _stored(path: Path) -> Stored:
-    return Stored(path.stat().st_size, _sha256(path))
-
-
-def _sha256(path: Path) -> str:
     try:
-        return sha256_of(path)
+        return Stored(path.stat().st_size, sha256_of(path))
     except OSError as cause:
         raise StoreError(f"{path}: cannot be read ({cause.strerror}); is it whole?") from cause

@@ -1,12 +1,12 @@
 """Examples from pairs that bring their negatives: what a labelled source says is wrong is not searched for again."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import NonNegativeInt
 
 from pipeline.retrievers.analysis import text_key
-from pipeline.rows import Example, Pair, Reject, Row
+from pipeline.rows import SYNTHETIC, Example, Pair, Reject, Row
 from pipeline.stages.base import Inputs, RowStage
 from pipeline.stages.search import fields_of
 
@@ -38,11 +38,18 @@ class GivenNegatives(RowStage):
             negatives=negatives,
             negative_ids=[text_key(text) for text in negatives],
             negative_scores=unmeasured,
-            negative_origins=[pair.written_origin] * len(negatives),
+            negative_origins=written_origins(pair, negatives),
             negative_lexical=unmeasured,
             negative_overlap=unmeasured,
             negative_semantic=unmeasured,
         )
+
+
+def written_origins(pair: Pair, texts: Sequence[str]) -> list[str]:
+    """Of some of a pair's written negatives, whether each was `given` with a labelled pair or `written` by a model."""
+    own = "written" if pair.source == SYNTHETIC else "given"
+    by_model = pair.written_negatives[len(pair.written_negatives) - pair.contrasts :]
+    return ["written" if text in by_model else own for text in texts]
 
 
 def _distinct(pair: Pair) -> list[str]:

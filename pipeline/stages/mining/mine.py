@@ -9,6 +9,7 @@ import numpy as np
 from pipeline.retrievers.analysis import text_key, tokens
 from pipeline.retrievers.corpus import I64, TEXT, Corpus, code
 from pipeline.rows import Binned, Example, Made, Reject, SearchedPair, Tally
+from pipeline.stages.given_negatives import written_origins
 from pipeline.stages.guards.base import Candidate, Judge, Verdict
 from pipeline.stages.mining.copies import Floats, Words, held, joined, shares_text
 from pipeline.stages.mining.keys import Mask, spans
@@ -236,7 +237,7 @@ class Mine:
                 *(ids[place] for place in places),
             ],
             negative_scores=[*unmeasured, *(float(self.pool.scores[place]) for place in places)],
-            negative_origins=[*(pair.written_origin for _ in written), *(self._origin(place) for place in places)],
+            negative_origins=[*written_origins(pair, written), *(self._origin(place) for place in places)],
             negative_lexical=[*unmeasured, *map(self._lexical, places)],
             negative_overlap=[*unmeasured, *(overlaps[place] for place in places)],
             negative_semantic=[*unmeasured, *(self.semantic.get(place) for place in places)],

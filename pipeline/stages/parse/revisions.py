@@ -70,6 +70,7 @@ class ParseContrast(Revise):
     / all distinct words of both) is no such text; the pair goes on without it, noted as `no_contrast`.
     """
 
+    version: ClassVar[int] = 4
     kind: Literal["parse_contrast"] = "parse_contrast"
     reply_type: ClassVar[type[WrittenReply]] = ContrastReply
     min_overlap: Annotated[float, Field(ge=0, le=1)] = 0.5
@@ -80,7 +81,8 @@ class ParseContrast(Revise):
             yield Note("no_contrast")
             yield pair
         else:
-            yield replace(pair, written_negatives=(*pair.written_negatives, text))
+            written = (*pair.written_negatives, text)
+            yield replace(pair, written_negatives=written, contrasts=pair.contrasts + 1)
 
 
 class ParseBackTranslation(Revise):
