@@ -7,13 +7,12 @@ A worker writes such lines to its standard error; Ray brings them to the driver,
 
 import json
 import logging
+import os
 import re
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
 logger = logging.getLogger("pairmill")
 
@@ -52,12 +51,11 @@ class _Line(logging.Formatter):
         return f"{when}.{record.msecs:03.0f}Z {record.levelname} {about}: {message}"
 
 
-class _Stderr(logging.StreamHandler[Any]):
-    """Writes to what standard error is at the time."""
+class _Stderr(logging.Handler):
+    """One write a line, so that those of several threads do not mix."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.setStream(sys.stderr)
-        super().emit(record)
+        os.write(2, f"{self.format(record)}\n".encode("utf-8", "replace"))
 
 
 def to_stderr() -> None:

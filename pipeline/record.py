@@ -35,11 +35,11 @@ def read_record(build: Path) -> dict[str, Any] | None:
     path = build / FILE
     try:
         record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        return record
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as cause:
         raise StoreError(f"{path}: cannot be read ({cause}); remove it, the next run writes it anew") from cause
+    return record
 
 
 class Record(Watcher):
