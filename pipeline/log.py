@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-logger = logging.getLogger("pairmill")
+logger = logging.getLogger("pipeline")
+"""Above the loggers that modules call by their own names."""
 
 _ABOUT = ContextVar("about", default="-")
 _LINE = re.compile(
@@ -29,7 +30,7 @@ NOT_SUMMED_UP = r"Z (INFO|WARNING|ERROR) [^\s:]+: "
 
 @contextmanager
 def about(build: str, step: str = "", part: int | None = None) -> Iterator[None]:
-    """What is logged meanwhile is about this part of this step of this build."""
+    """What is logged meanwhile is about this part of this step of this build, unless its `extra` says otherwise."""
     before = _ABOUT.set(named(build, step, part))
     try:
         yield
@@ -45,7 +46,8 @@ def named(build: str, step: str = "", part: int | None = None) -> str:
 class _Line(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        about = getattr(record, "about", _ABOUT.get())
+        told = {name: value for name in ("build", "step", "part") if (value := getattr(record, name, None)) is not None}
+        about = named(**told) if told else _ABOUT.get()
         # A text from a corpus must not begin a line of its own, nor colour the screen of who reads it.
         message = "".join(one if one.isprintable() else json.dumps(one)[1:-1] for one in record.getMessage())
         return f"{when}.{record.msecs:03.0f}Z {record.levelname} {about}: {message}"

@@ -34,7 +34,7 @@ class Metrics(Watcher):
     def __init__(self, build: str, asking: Collection[str]) -> None:
         self.build = build
         self.asking = asking
-        self.told: dict[tuple[str, str, str], int] = {}
+        self.totals: dict[tuple[str, str, str], int] = {}
         self.metrics: dict[str, Any] = {}
 
     def started(self, step: str, rows: int | None) -> None:
@@ -62,9 +62,9 @@ class Metrics(Watcher):
     def _count(self, name: str, step: str, total: int, reason: str = "") -> None:
         """Bring a counter up to a total; it never falls, also where pieces have just become a part and were recounted."""
         key = name, step, reason
-        more = total - self.told.get(key, 0)
+        more = total - self.totals.get(key, 0)
         if more > 0:
-            self.told[key] = total
+            self.totals[key] = total
             self.metrics[name].inc(more, self._tags(step) | ({"reason": reason} if name == "rejects" else {}))
 
     def _gauge(self, name: str, step: str, value: int | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
 
-from pipeline.log import logger, named
+from pipeline.log import logger
 from pipeline.store import Stats
 from pipeline.tables import aligned
 from pipeline.watcher import Watcher
@@ -117,7 +117,7 @@ class LogLines(Watcher):
         self._say(step, f"{stats.in_words()}{', made before' if seconds is None else f', done in {seconds:.1f} s'}")
 
     def _say(self, step: str, what: str) -> None:
-        logger.info("%s", what, extra={"about": named(self.build, step)})
+        logger.info("%s", what, extra={"build": self.build, "step": step})
 
 
 class JsonLines(Watcher):

@@ -88,6 +88,10 @@ class Record(Watcher):
         with self.lock:
             self.steps[step].parts, self.steps[step].of_parts = parts, of
 
+    def told(self, step: str, what: str) -> None:
+        with self.lock:
+            self.steps[step].told = what
+
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:  # noqa: ARG002 - the same for all watchers
         with self.lock:
             self.steps[step].so_far, self.steps[step].is_done = stats, True
@@ -108,7 +112,7 @@ class Record(Watcher):
         try:
             self._write()
         except StoreError as error:
-            logger.warning("%s", error, extra={"about": self.build.name})
+            logger.warning("%s", error, extra={"build": self.build.name})
 
     def _write(self) -> None:
         with self.lock:
@@ -141,6 +145,7 @@ class Progressing:
         self.parts = 0
         self.of_parts: int | None = None
         self.so_far = Stats()
+        self.told: str | None = None
         self.is_done = False
         self.seen: deque[tuple[float, int]] = deque()
 
@@ -165,6 +170,7 @@ class Progressing:
             "of_rows": self.rows,
             "rate": rate and round(rate, 3),
             "left_s": None if left is None else round(max(0.0, left)),
+            "told": self.told,
         }
 
     def _rate(self) -> float | None:

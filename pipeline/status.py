@@ -22,7 +22,10 @@ PATIENCE = 3.0
 
 @dataclass(frozen=True)
 class StepStatus:
-    """One line: `state` is done, running, waiting, stopped or failed; None stands for what is not known."""
+    """One line: `state` is done, running, waiting, stopped or failed, `told` what a running one last had to say.
+
+    None stands for what is not known.
+    """
 
     step: str
     state: str
@@ -34,6 +37,7 @@ class StepStatus:
     rejected: int | None = None
     rate: float | None = None
     left_s: int | None = None
+    told: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ def _step(folder: Path, run: str, told: dict[str, Any]) -> StepStatus:
         return StepStatus(told["step"], "waiting")
     known = {name: told[name] for name in ("of_parts", "of_rows")}
     if run == "running":
-        moving = {name: told[name] for name in ("parts", "rate", "left_s")}
+        moving = {name: told[name] for name in ("parts", "rate", "left_s", "told")}
         return StepStatus(told["step"], "running", rows_in=told["rows"], **moving, **known)
     state = "failed" if run == "failed" else "stopped"
     return StepStatus(told["step"], state, parts=len(artifact.part_numbers()), rows_in=told["rows"], **known)
@@ -113,8 +117,8 @@ def _untold(path: Path) -> StepStatus:
 
 def _done(step: str, artifact: Artifact, parts: int | None) -> StepStatus:
     stats = artifact.stats()
-    kept = {"rows_in": stats.rows_in, "rows_out": stats.rows_out, "rejected": stats.rows_rejected}
-    return StepStatus(step, "done", parts=parts, of_parts=parts, **kept)
+    rows: dict[str, Any] = {"rows_in": stats.rows_in, "rows_out": stats.rows_out, "rejected": stats.rows_rejected}
+    return StepStatus(step, "done", parts=parts, of_parts=parts, **rows)
 
 
 def told(status: Status) -> Iterator[str]:
@@ -126,6 +130,9 @@ def told(status: Status) -> Iterator[str]:
     if status.steps:
         heads = ("step", "state", "parts", "rows in", "out", "rejected", "rate", "left")
         yield from aligned([heads, *map(_cells, status.steps)], range(2, len(heads)))
+    for step in status.steps:
+        if step.told:
+            yield f"{step.step}: {plain(step.told)}"
 
 
 def plain(text: str) -> str:

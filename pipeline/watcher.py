@@ -22,6 +22,9 @@ class Watcher:
     def committed(self, step: str, parts: int, of: int | None) -> None:
         """So many parts of the step are there, of so many, where that is known before it is done."""
 
+    def told(self, step: str, what: str) -> None:
+        """What a user would want to know while it goes on: a worker that was lost, room that is waited for."""
+
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         """`seconds` is None where the step was committed before."""
 
@@ -50,6 +53,10 @@ class Together(Watcher):
     def committed(self, step: str, parts: int, of: int | None) -> None:
         for watcher in self.watchers:
             watcher.committed(step, parts, of)
+
+    def told(self, step: str, what: str) -> None:
+        for watcher in self.watchers:
+            watcher.told(step, what)
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         for watcher in self.watchers:

@@ -21,7 +21,7 @@ def _logging() -> None:
 def test_a_line_says_when_and_what_build_step_and_part_it_is_about(capfd: pytest.CaptureFixture[str]) -> None:
     with log.about("small", "clean", 3):
         log.logger.info("%d rows in", 40)
-    log.logger.warning("begins", extra={"about": log.named("small", "clean")})
+    logging.getLogger("pipeline.runner").warning("begins", extra={"build": "small", "step": "clean"})
     one, other = capfd.readouterr().err.splitlines()
     assert one[24:] == LINE[24:]
     assert other[24:] == " WARNING small/clean: begins"
@@ -60,7 +60,7 @@ def test_ray_is_told_not_to_sum_our_lines_up() -> None:
 
 def test_whatever_is_printed_becomes_json_whoever_prints_it(tmp_path: Path) -> None:
     with chatter_to(tmp_path / "small", json_lines=True) as (_, _, path):
-        logging.getLogger("pairmill").info("ours", extra={"about": "small/clean"})
+        log.logger.info("ours", extra={"build": "small", "step": "clean"})
         subprocess.run(["/bin/sh", "-c", "echo a library; echo; printf '\\377 and more' >&2"], check=True)
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     assert [(line["build"], line.get("step"), line["message"]) for line in lines] == [

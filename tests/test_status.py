@@ -82,6 +82,18 @@ def test_a_running_build_tells_every_step_of_its_plan(small: Small) -> None:
     assert found["queries"].rate is found["queries"].left_s is None
 
 
+def test_what_a_running_step_last_had_to_say_stands_below(small: Small) -> None:
+    record = small.record()
+    with record.building():
+        record.started("corpus", 6)
+        record.told("corpus", "lost a worker")
+        record.told("corpus", "waits for a GPU")
+        beats()
+        *_, last = told(small.status())
+    assert last == "corpus: waits for a GPU"
+    assert "waits" not in "".join(told(small.status()))
+
+
 def test_no_time_is_left_to_tell_where_nothing_has_come_yet(small: Small) -> None:
     record = small.record()
     with record.building():

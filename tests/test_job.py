@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import Head, head
 from conftest import ROOT, make, planned
+from head import Head, head
 from test_run import Project
 from typer.testing import CliRunner
 
