@@ -99,7 +99,10 @@ class Build:
             heed()
             done, _ = ray.wait(list(running), timeout=0.5)
             for reference in done:
-                self._commit(running.pop(reference), result(reference), began)
+                step, total = running.pop(reference), result(reference)
+                parts = len(jobs[step.name].artifact.part_numbers())
+                self.watcher.committed(step.name, parts, parts)
+                self._commit(step, total, began)
             for step in running.values():
                 job = jobs[step.name]
                 parts = len(job.artifact.part_numbers())
