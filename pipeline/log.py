@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,3 +82,14 @@ def as_json(line: str, build: str) -> str:
     worker = {"worker": found["worker"]} if found["worker"] else {}
     said = {"time": found["time"], "level": found["level"], **names, **part, **worker, "message": found["message"]}
     return json.dumps(said, ensure_ascii=False)
+
+
+def _copy(build: str) -> None:
+    """Standard input to standard output, each line as JSON as it comes."""
+    for line in sys.stdin.buffer:
+        if text := line.decode("utf-8", "replace").strip():
+            os.write(1, f"{as_json(text, build)}\n".encode())
+
+
+if __name__ == "__main__":  # as a process of its own, see terminal.py
+    _copy(sys.argv[1])

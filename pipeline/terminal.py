@@ -1,15 +1,15 @@
 """The terminal while a build runs: what libraries and their processes print goes to a log, and our own lines stay readable."""
 
 import os
+import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import Any, BinaryIO, TextIO
 
-from pipeline.log import NOT_SUMMED_UP, as_json, to_stderr
+from pipeline import log
 from pipeline.store import StoreError
 
 DRAIN_S = 5.0
@@ -22,11 +22,11 @@ def chatter_to(folder: Path, *, json_lines: bool = False) -> Iterator[tuple[Text
 
     Our own lines of the log go there with it. `json_lines` makes one JSON object of every line, whoever wrote it.
     """
-    os.environ.setdefault("RAY_DEDUP_LOGS_ALLOW_REGEX", NOT_SUMMED_UP)  # Ray reads it when it is imported
-    log = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    os.environ.setdefault("RAY_DEDUP_LOGS_ALLOW_REGEX", log.NOT_SUMMED_UP)  # Ray reads it when it is imported
+    path = folder / "logs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
     try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        file = log.open("ab", buffering=0)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("ab", buffering=0)
     except OSError as cause:
         raise StoreError(
             f"{folder}: cannot be written ({cause.strerror}); set runtime.root to a folder that can"
@@ -34,13 +34,13 @@ def chatter_to(folder: Path, *, json_lines: bool = False) -> Iterator[tuple[Text
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {number: os.dup(number) for number in (1, 2)}
-    to_stderr()
+    log.to_stderr()
     with file, _line_by_line(os.dup(1)) as out, _line_by_line(os.dup(2)) as err, ExitStack() as until_then:
         into = until_then.enter_context(_as_json(file, folder.name)) if json_lines else file.fileno()
         try:
             for number in kept:
                 os.dup2(into, number)
-            yield out, err, log
+            yield out, err, path
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
@@ -51,22 +51,22 @@ def chatter_to(folder: Path, *, json_lines: bool = False) -> Iterator[tuple[Text
 
 @contextmanager
 def _as_json(file: BinaryIO, build: str) -> Iterator[int]:
-    """A pipe whose lines a thread writes to the file as JSON."""
-    read, write = os.pipe()
+    """A pipe to a process that writes its lines to the file as JSON.
 
-    def copy() -> None:
-        with os.fdopen(read, "rb") as lines:
-            for line in lines:
-                if text := line.decode("utf-8", "replace").strip():
-                    file.write(f"{as_json(text, build)}\n".encode())
-
-    thread = threading.Thread(target=copy, daemon=True)
-    thread.start()
+    No thread of ours: a library that prints much while it holds Python's lock would wait for it for ever. And what was
+    printed before we are killed is still written.
+    """
+    command = [sys.executable, "-I", log.__file__, build]
+    # In a session of its own, Ctrl-C does not reach it before our last lines do.
+    streams: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": file, "stderr": subprocess.DEVNULL}
+    copier = subprocess.Popen(command, **streams, start_new_session=True)  # noqa: S603 - ours
+    assert copier.stdin is not None
     try:
-        yield write
+        yield copier.stdin.fileno()
     finally:
-        os.close(write)
-        thread.join(DRAIN_S)
+        copier.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            copier.wait(DRAIN_S)
 
 
 def _line_by_line(number: int) -> TextIO:

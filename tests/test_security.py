@@ -1,14 +1,15 @@
 """What a config, a corpus or a model's reply must not be able to do; docs/security.md says the same in words."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from conftest import ROOT, quickstart, small_config
-from typer.testing import CliRunner
+from conftest import ROOT, TEXTS, make, planned, quickstart, small_config
 
-from pipeline import cli
+from pipeline import config
 from pipeline.config import ConfigError, from_mapping
 from pipeline.engines.base import EngineError
 from pipeline.engines.echo import Echo, EchoRuntime
@@ -68,15 +69,26 @@ def test_a_recipe_a_step_or_an_engine_cannot_be_called_by_a_path(name: str) -> N
             from_mapping({"recipe": recipe})
 
 
-def test_a_build_writes_within_its_root_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Planned by the command line, which keeps the digests of what it read; the rows are written by steps' names alone."""
+def test_whatever_documents_are_called_files_are_written_within_the_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     path = small_config(tmp_path)
+    documents = [
+        {"doc_id": name, "text": TEXTS["en"][number], "language": "en", "title": name}
+        for number, name in enumerate(("../../up", "/tmp/elsewhere", "..", "a/b"))
+    ]
+    (tmp_path / "docs.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
+    loaded = config.load(path)
+    steps = planned(loaded, path)
     before = set(tmp_path.rglob("*"))
-    result = CliRunner().invoke(cli.app, ["plan", str(path), "--set", "name=other"])
-    assert result.exit_code == 0, result.output
-    new = {one for one in tmp_path.rglob("*") if one not in before}
-    assert all(one.is_relative_to(tmp_path / "outputs") for one in new)
+    for step in steps.values():
+        make(step, loaded, tmp_path / "outputs" / "small")
+    made = set(tmp_path.rglob("*")) - before
+    (read,) = (tmp_path / "outputs/small").glob("corpus-*/rows")
+    ids = pq.read_table(read, columns=["doc_id"]).column(0).to_pylist()
+    assert sorted(ids) == sorted(one["doc_id"] for one in documents)
+    assert all(one.is_relative_to(tmp_path / "outputs") for one in made)
 
 
 def test_a_drills_record_goes_to_no_file_that_is_something_else(tmp_path: Path) -> None:
