@@ -11,7 +11,7 @@ from typing import Any, TextIO
 from pipeline.log import logger
 from pipeline.store import Stats
 from pipeline.tables import aligned
-from pipeline.watcher import Watcher
+from pipeline.watcher import Watcher, in_words
 
 REDRAW_S = 0.2
 LOG_S = 15.0
@@ -114,7 +114,7 @@ class LogLines(Watcher):
         self._say(step, "begins" if rows is None else f"begins, {rows:,} rows")
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
-        self._say(step, f"{stats.in_words()}{', made before' if seconds is None else f', done in {seconds:.1f} s'}")
+        self._say(step, f"{in_words(stats)}{', made before' if seconds is None else f', done in {seconds:.1f} s'}")
 
     def _say(self, step: str, what: str) -> None:
         logger.info("%s", what, extra={"build": self.build, "step": step})

@@ -70,12 +70,6 @@ class Stats:
             Counter(self.histogram) + Counter(other.histogram),
         )
 
-    def in_words(self) -> str:
-        """Rows in, out and rejected, with all reasons."""
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
-        rejected = f", {self.rows_rejected:,} rejected ({reasons})" if reasons else ""
-        return f"{self.rows_in:,} rows in, {self.rows_out:,} out{rejected}"
-
     @property
     def rows_rejected(self) -> int:
         return sum(self.rejected.values())

@@ -61,3 +61,10 @@ class Together(Watcher):
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         for watcher in self.watchers:
             watcher.finished(step, stats, seconds)
+
+
+def in_words(stats: Stats) -> str:
+    """Rows in, out and rejected, with all reasons."""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(stats.rejected.items()))
+    rejected = f", {stats.rows_rejected:,} rejected ({reasons})" if reasons else ""
+    return f"{stats.rows_in:,} rows in, {stats.rows_out:,} out{rejected}"

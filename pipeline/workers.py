@@ -17,6 +17,7 @@ from pipeline.log import about, logger, to_stderr
 from pipeline.stages.base import Stage
 from pipeline.store import Stats
 from pipeline.stream import known_cause
+from pipeline.watcher import in_words
 from pipeline.work import Job
 
 SILENCE_S = 2.0
@@ -93,7 +94,7 @@ def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
             began = time.monotonic()
             made = function(*given)
             if isinstance(made, Stats):
-                logger.info("%s, %.1f s", made.in_words(), time.monotonic() - began)
+                logger.info("%s, %.1f s", in_words(made), time.monotonic() - began)
             return made
 
     return call
