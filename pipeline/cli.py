@@ -7,7 +7,7 @@ step rejected more than it may; 4 an engine did not start or failed; 5 the outpu
 
 import json
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -18,10 +18,14 @@ from pipeline import __version__
 from pipeline.cli_config import Changes, ConfigPath, build_folder, load
 from pipeline.cli_push import add_push
 from pipeline.cli_release import add_release, today
+from pipeline.cli_status import add_status
 
 if TYPE_CHECKING:
     from pipeline.config import Config
     from pipeline.plan import Step
+    from pipeline.watcher import Watcher
+
+LogJson = Annotated[bool, typer.Option("--log-json", help="Write the log as JSON lines; runtime.log: json does too.")]
 
 app = typer.Typer(
     name="pairmill",
@@ -73,11 +77,14 @@ def run(
     config: ConfigPath,
     changes: Changes = [],  # noqa: B006 - typer's way
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the table at the end alone.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object a line for every step.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line for every step, and for the release.")
+    ] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Build the data set: what is committed is reused, the rest is made."""
     with _mistakes():
-        loaded, steps = load(config, changes, remember=True)
+        loaded, steps = load(config, [*changes, *_logging(log_json)], remember=True)
         folder = build_folder(loaded)
         _build(loaded, steps, folder, quiet=quiet, as_json=as_json)
 
@@ -88,13 +95,16 @@ def pilot(
     count: Annotated[int, typer.Option("-n", min=1, help="How many seeds for each step that asks first.")] = 500,
     changes: Changes = [],  # noqa: B006 - typer's way
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the yields and the forecast alone.")] = False,
+    log_json: LogJson = False,
 ) -> None:
     """Build from a sample of the seeds, and forecast from its yields what the whole would give."""
     with _mistakes():
         from pipeline.pilot import askings, pilot_of, told, uncalibrated
         from pipeline.yields import yields as yields_of
 
-        loaded, steps = load(config, changes, remember=True, change=lambda whole: pilot_of(whole, count))
+        loaded, steps = load(
+            config, [*changes, *_logging(log_json)], remember=True, change=lambda whole: pilot_of(whole, count)
+        )
         folder = build_folder(loaded)
         _build(loaded, steps, folder, quiet=quiet, is_pilot=True)
         typer.echo()
@@ -156,21 +166,38 @@ def _build(  # noqa: PLR0913 - the options of two commands
     from pipeline.release.place import place_new
     from pipeline.terminal import chatter_to
 
-    with chatter_to(folder) as (out, err, log):
+    with chatter_to(folder, json_lines=config.runtime.log == "json") as (out, err, log):
         watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
         if not (as_json or quiet):
             print(f"Ray's and the engine's own messages go to {log}", file=out)
         with _guarded(folder, err, log):
             from pipeline.runner import Build
 
-            Build(config, steps, folder, watcher).run()
+            Build(config, steps, folder, _watched(watcher, steps, folder)).run()
         if isinstance(watcher, Progress) and not (is_pilot and quiet):
             print(f"\n{watcher.table()}", file=out)
         with _guarded(folder, err, log):
             placed = [] if is_pilot else place_new(config.recipe, steps, folder, today())
         for release in placed:
-            if isinstance(watcher, Progress):
+            if isinstance(watcher, JsonLines):
+                watcher.released(release)
+            else:
                 print(f"\nThe release is in {release}", file=out)
+
+
+def _watched(watcher: "Watcher", steps: "Sequence[Step]", folder: Path) -> "Watcher":
+    """A watcher, and with it those that leave word for other machines, Prometheus and the log."""
+    from pipeline.metrics import Metrics
+    from pipeline.progress import LogLines
+    from pipeline.record import Record
+    from pipeline.watcher import Together
+
+    asking = {step.name for step in steps if step.engines}
+    return Together([Record(folder, steps), LogLines(folder.name), Metrics(folder.name, asking), watcher])
+
+
+def _logging(as_json: bool) -> list[str]:
+    return ["runtime.log=json"] if as_json else []
 
 
 @contextmanager
@@ -217,19 +244,6 @@ def show(  # noqa: PLR0913 - the options of a command
             typer.echo(row_as_json(row) if as_json else f"{number}.\n{told(row)}\n")
 
 
-@app.command(epilog="Example: pairmill status quickstart")
-def status(
-    build: Annotated[str, typer.Argument(metavar="BUILD", help="A recipe's name, or the folder of its outputs.")],
-    root: Annotated[str, typer.Option(help="The folder of all outputs.")] = "outputs",
-) -> None:
-    """What a build has committed, and what is under way."""
-    with _mistakes():
-        from pipeline.show import status_lines
-
-        for line in status_lines(build, Path(root)):
-            typer.echo(line)
-
-
 EXIT_CODES = {
     "ConfigError": 2,
     "UnknownLanguageError": 2,
@@ -264,5 +278,6 @@ def _mistakes() -> Iterator[None]:
         raise typer.Exit(code) from None
 
 
+add_status(app, _mistakes)
 add_release(app, _mistakes)
 add_push(app, _mistakes)

@@ -157,7 +157,7 @@ class Runtime(BaseModel):
 
     `root` is the folder of all outputs, on this machine or a file system that all machines share. `cpus` is how many to use
     of those here (None: all). `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
-    or an address. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
+    or an address. `log` is how the lines of a run's log are written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
     stops, by step, with the steps' own defaults elsewhere.
     """
@@ -170,6 +170,7 @@ class Runtime(BaseModel):
     part_rows: PositiveInt = 2000
     piece_rows: PositiveInt = 64
     max_rejected: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    log: Literal["text", "json"] = "text"
     engines: dict[str, dict[str, JsonValue]] = {}
 
 

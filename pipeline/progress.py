@@ -5,10 +5,13 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TextIO
+from pathlib import Path
+from typing import Any, TextIO
 
+from pipeline.log import logger
 from pipeline.store import Stats
 from pipeline.tables import aligned
+from pipeline.watcher import Watcher, in_words
 
 REDRAW_S = 0.2
 LOG_S = 15.0
@@ -56,7 +59,7 @@ class Finished:
     seconds: float | None
 
 
-class Progress:
+class Progress(Watcher):
     """A watcher that draws for people."""
 
     def __init__(self, steps: Sequence[str], out: TextIO, *, quiet: bool = False) -> None:
@@ -101,15 +104,27 @@ class Progress:
         return "\n".join(aligned(rows, range(1, 5)))
 
 
-class JsonLines:
+class LogLines(Watcher):
+    """A watcher that writes to the log when a step begins and ends; what becomes of its parts, workers write there."""
+
+    def __init__(self, build: str) -> None:
+        self.build = build
+
+    def started(self, step: str, rows: int | None) -> None:
+        self._say(step, "begins" if rows is None else f"begins, {rows:,} rows")
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        self._say(step, f"{in_words(stats)}{', made before' if seconds is None else f', done in {seconds:.1f} s'}")
+
+    def _say(self, step: str, what: str) -> None:
+        logger.info("%s", what, extra={"build": self.build, "step": step})
+
+
+class JsonLines(Watcher):
     """A watcher for machines: one JSON object a line for every step that is done."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self.out = out
-
-    def started(self, step: str, rows: int | None) -> None: ...
-
-    def advanced(self, step: str, so_far: Stats) -> None: ...
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         said = {
@@ -124,6 +139,13 @@ class JsonLines:
             "seconds": None if seconds is None else round(seconds, 3),
             "reused": seconds is None,
         }
+        self._write(said)
+
+    def released(self, folder: Path) -> None:
+        """The last lines: where the releases are."""
+        self._write({"release": str(folder)})
+
+    def _write(self, said: Mapping[str, Any]) -> None:
         self.out.write(json.dumps(said) + "\n")
         self.out.flush()
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import ray
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -24,21 +23,12 @@ from pipeline.plan import Step
 from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, StageError, TableStage
 from pipeline.store import Dataset, Stats, StoreError
 from pipeline.stream import BudgetError, answered
+from pipeline.watcher import Watcher
 from pipeline.work import Job, Writer
 from pipeline.workers import Workers, result, workers_of
 
 LOGICAL_CPUS = 8
 """What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
-
-
-class Watcher(Protocol):
-    """Who is told how a build goes."""
-
-    def started(self, step: str, rows: int | None) -> None: ...
-    def advanced(self, step: str, so_far: Stats) -> None: ...
-    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
-        """`seconds` is None where the step was committed before."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +45,7 @@ class Build:
 
         Raises BudgetError, EngineError, StageError or StoreError; what was committed stays, and the next run goes on.
         """
-        with lock(self.folder):
+        with lock(self.folder), self.watcher.building():
             todo = [step for step in self.steps if not step.artifact(self.folder).is_committed]
             for step in self.steps:
                 if step not in todo:
@@ -109,17 +99,23 @@ class Build:
             heed()
             done, _ = ray.wait(list(running), timeout=0.5)
             for reference in done:
-                self._commit(running.pop(reference), result(reference), began)
+                step, total = running.pop(reference), result(reference)
+                parts = len(jobs[step.name].artifact.part_numbers())
+                self.watcher.committed(step.name, parts, parts)
+                self._commit(step, total, began)
             for step in running.values():
                 job = jobs[step.name]
-                made = len(job.artifact.part_numbers()) * job.part_rows
-                self.watcher.advanced(step.name, Stats(made, made))
+                parts = len(job.artifact.part_numbers())
+                self.watcher.committed(step.name, parts, None)
+                self.watcher.advanced(step.name, Stats(parts * job.part_rows, parts * job.part_rows))
 
     def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], workers: Workers) -> Stats:
         """Make all parts, a bounded number at a time, and return their sum."""
-        total = Stats()
+        total, parts = Stats(), 0
         for stats in workers.results(make, job, _all_parts(job)):
             total += stats or Stats()
+            parts += stats is not None
+            self.watcher.committed(step.name, parts, len(job.paths))
             if not step.engines:
                 self.watcher.advanced(step.name, total)
         return total
@@ -143,12 +139,14 @@ class Build:
     def _ask(self, engine: str, jobs: dict[str, Job], share: float) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
         for name, job in jobs.items():
-            committed = Stats()  # with several writers all lies in pieces until the last has answered
+            committed, parts = Stats(), 0  # with several writers all lies in pieces until the last has answered
             window = job.engines[engine].runtime.replicas
             for stats in Workers(share).results(
                 asking.generate_part, job, ((number, engine) for (number,) in _all_parts(job)), window
             ):
                 if stats and len(job.engines) == 1:
+                    parts += 1
+                    self.watcher.committed(name, parts, len(job.paths))
                     committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
                 if stats is None or len(job.engines) == 1:
                     under_way = 0 if stats else job.artifact.rows_in_pieces()

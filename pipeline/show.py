@@ -1,7 +1,6 @@
 """Rows of a build as a person reads them."""
 
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ def find(build: str, step: str, root: Path) -> Artifact:
 
     Raises StoreError where the build or the step is not there, and says what is.
     """
-    folder = _folder(build, root)
+    folder = build_in(build, root)
     found = [path for path in folder.glob(f"{step}-*") if path.name.rpartition("-")[0] == step]
     if not found:
         known = sorted({path.name.rpartition("-")[0] for path in folder.iterdir() if _is_step(path)})
@@ -30,12 +29,18 @@ def find(build: str, step: str, root: Path) -> Artifact:
     return Artifact(max(found, key=lambda path: path.stat().st_mtime))
 
 
-def _folder(build: str, root: Path) -> Path:
+def build_in(build: str, root: Path) -> Path:
+    """The folder of a build that is named or is a folder itself. Raises StoreError where there is none."""
     for folder in (root / build, Path(build)):
         if folder.is_dir():
             return folder
     known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
     raise StoreError(f"{root / build}: no such build; there are {', '.join(known) or 'none'}")
+
+
+def step_folders(build: Path) -> list[Path]:
+    """The folders of all steps, of earlier recipes too, the oldest first."""
+    return sorted(filter(_is_step, build.iterdir()), key=lambda path: path.stat().st_mtime)
 
 
 def _is_step(folder: Path) -> bool:
@@ -136,21 +141,3 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}: {one}" for name, one in value.items())
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def status_lines(build: str, root: Path) -> Iterator[str]:
-    """One line for each artifact of a build, the oldest first."""
-    folder = _folder(build, root)
-    artifacts = sorted(filter(_is_step, folder.iterdir()), key=lambda path: path.stat().st_mtime)
-    width = max((len(path.name) for path in artifacts), default=0)
-    for path in artifacts:
-        artifact = Artifact(path)
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(path.stat().st_mtime))
-        yield f"{path.name:<{width}}  {when}  {_state(artifact)}"
-
-
-def _state(artifact: Artifact) -> str:
-    if artifact.is_committed:
-        stats = artifact.stats()
-        return f"done: {stats.rows_in:,} rows in, {stats.rows_out:,} out, {stats.rows_rejected:,} rejected"
-    return f"not done: {artifact.rows_there():,} rows are there"

@@ -3,16 +3,22 @@
 What a function does is in `work` and `asking`, which know no Ray.
 """
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from itertools import cycle, islice
 from typing import Any, TypeAlias
 
 import ray
 
 from pipeline.interrupts import heed
+from pipeline.log import about, logger, to_stderr
 from pipeline.stages.base import Stage
+from pipeline.store import Stats
 from pipeline.stream import known_cause
+from pipeline.watcher import in_words
+from pipeline.work import Job
 
 SILENCE_S = 2.0
 """After so long without a finished part, progress counts the pieces of those under way."""
@@ -71,15 +77,34 @@ def result(reference: Any) -> Any:
 
 
 def _task(function: Callable[..., Any], share: float) -> Callable[..., Any]:
-    task: Callable[..., Any] = ray.remote(num_cpus=share, max_retries=3)(function).remote
+    task: Callable[..., Any] = ray.remote(num_cpus=share, max_retries=3)(_logged(function)).remote
     return task
+
+
+def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, with what it logs being about the job and part that it is called with, and a line at its end."""
+
+    @wraps(function)
+    def call(*given: Any) -> Any:
+        if not (given and isinstance(given[0], Job)):
+            return function(*given)
+        job, part = given[0], next((one for one in given[1:] if isinstance(one, int)), None)
+        to_stderr()
+        with about(job.artifact.folder.parent.name, job.name, part):
+            began = time.monotonic()
+            made = function(*given)
+            if isinstance(made, Stats):
+                logger.info("%s, %.1f s", in_words(made), time.monotonic() - began)
+            return made
+
+    return call
 
 
 class _Holder:
     """Keeps a GPU, and the model that a function loaded onto it, from one call to the next."""
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return function(*arguments)
+        return _logged(function)(*arguments)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from conftest import ROOT, TEXTS, make, planned, small_config
@@ -274,22 +273,6 @@ def test_show_of_a_step_or_build_that_is_not_there_says_what_is(small: Path) -> 
     )
     assert "no such build; there are small" in refused(5, "show", "smal", "corpus", "--root", root)
     assert "no such build; there are none" in refused(5, "status", "small", "--root", root / "nowhere")
-
-
-def test_status_tells_what_is_done_and_what_is_under_way(small: Path) -> None:
-    root = small.parent / "outputs"
-    (queries,) = (root / "small").glob("queries-*")
-    (queries / "manifest.json").unlink()
-    said = {line.split("-")[0]: line for line in lines(call("status", "small", "--root", root))}
-    assert set(said) == {"corpus", "passages", "queries", "pairs"}
-    assert said["corpus"].endswith("done: 6 rows in, 6 out, 0 rejected")
-    assert said["queries"].endswith("not done: 6 rows are there")
-    assert pq.read_metadata(next((queries / "rows").iterdir())).num_rows <= 2
-
-
-def test_status_of_a_build_that_has_only_begun_says_nothing(tmp_path: Path) -> None:
-    (tmp_path / "small" / "logs").mkdir(parents=True)
-    assert lines(call("status", "small", "--root", tmp_path)) == []
 
 
 def test_languages_lists_the_93_under_heads_with_names_of_their_own_last() -> None:

@@ -9,12 +9,13 @@ no, with log-probabilities that the digest makes up.
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.digest import digest
-from pipeline.engines.base import Engine, Reply, Request, Runtime
+from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime
 from pipeline.segmentation import words
 
 
@@ -32,7 +33,17 @@ class Echo(Engine):
 
     def open(self, runtime: Runtime) -> "EchoSession":
         assert isinstance(runtime, EchoRuntime)
+        if runtime.record:
+            _check_record(runtime.record)
         return EchoSession(runtime.record)
+
+
+def _check_record(path: Path) -> None:
+    """Raise EngineError where a config would have ids written into a file that holds something else."""
+    if path.is_file():
+        with path.open("rb") as file:
+            if not re.fullmatch(rb"\S*\n?", file.readline(200)):
+                raise EngineError(f"record: {path} is no record of requests; name a file that is not there yet")
 
 
 class EchoSession:

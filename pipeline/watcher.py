@@ -1,0 +1,70 @@
+"""Who is told how a build goes."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+
+from pipeline.store import Stats
+
+
+class Watcher:
+    """Each method is called as something happens; a watcher overrides those that it wants to hear of."""
+
+    def building(self) -> AbstractContextManager[None]:
+        """Entered when the build is ours alone, left when it ends; the error that ends it passes through."""
+        return nullcontext()
+
+    def started(self, step: str, rows: int | None) -> None:
+        """A step runs, over so many rows, where that is known."""
+
+    def advanced(self, step: str, so_far: Stats) -> None:
+        """What has become of the step's rows."""
+
+    def committed(self, step: str, parts: int, of: int | None) -> None:
+        """So many parts of the step are there, of so many, where that is known before it is done."""
+
+    def told(self, step: str, what: str) -> None:
+        """What a user would want to know while it goes on: a worker that was lost, room that is waited for."""
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        """`seconds` is None where the step was committed before."""
+
+
+class Together(Watcher):
+    """Several watchers, told one after the other."""
+
+    def __init__(self, watchers: Sequence[Watcher]) -> None:
+        self.watchers = watchers
+
+    @contextmanager
+    def building(self) -> Iterator[None]:
+        with ExitStack() as all_of_them:
+            for watcher in self.watchers:
+                all_of_them.enter_context(watcher.building())
+            yield
+
+    def started(self, step: str, rows: int | None) -> None:
+        for watcher in self.watchers:
+            watcher.started(step, rows)
+
+    def advanced(self, step: str, so_far: Stats) -> None:
+        for watcher in self.watchers:
+            watcher.advanced(step, so_far)
+
+    def committed(self, step: str, parts: int, of: int | None) -> None:
+        for watcher in self.watchers:
+            watcher.committed(step, parts, of)
+
+    def told(self, step: str, what: str) -> None:
+        for watcher in self.watchers:
+            watcher.told(step, what)
+
+    def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
+        for watcher in self.watchers:
+            watcher.finished(step, stats, seconds)
+
+
+def in_words(stats: Stats) -> str:
+    """Rows in, out and rejected, with all reasons."""
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(stats.rejected.items()))
+    rejected = f", {stats.rows_rejected:,} rejected ({reasons})" if reasons else ""
+    return f"{stats.rows_in:,} rows in, {stats.rows_out:,} out{rejected}"
