@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 from conftest import commit, example
 
 from pipeline.exporters.export import Export
-from pipeline.rows import TASKS, Example, Reject, Row
+from pipeline.rows import SPLITS, TASKS, Example, Reject, Row
 from pipeline.stages.base import Context
 from pipeline.store import Dataset
 
@@ -43,6 +44,11 @@ def examples(count: int, **given: Any) -> list[Example]:
         )
         for number in range(count)
     ]
+
+
+def split_up(count: int, **fields: Any) -> list[Example]:
+    """Examples of all three splits."""
+    return [replace(row, split=SPLITS[number % 3]) for number, row in enumerate(examples(count, **fields))]
 
 
 def export(dataset: Dataset, folder: Path, corpus: Dataset | None = None, **fields: Any) -> list[Row]:
