@@ -59,6 +59,7 @@ def head(folder: Path, **planted: str) -> Iterator[Head]:
     dashboard, metrics, client, agent = free_ports(4)
     # Ours would have Ray join what an earlier test has started.
     ours = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    ours["PATH"] = f"{Path(sys.executable).parent}:{ours['PATH']}"  # a job's `python` is the one that has Ray
     let_in = {**ours, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(folder / "token")}
     command = [RAY, "start", "--head", "--block", "--disable-usage-stats", "--num-cpus=4", f"--temp-dir={folder / 'r'}"]
     command += ["--node-ip-address=127.0.0.1", "--port=0", "--min-worker-port=0", "--max-worker-port=0"]
