@@ -237,6 +237,8 @@ def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
         gives_rows = not isinstance(step.stage, ActorStage) or step.stage.gives_rows
         parts = range(len(one.paths)) if gives_rows else ()
         total = sum((_part(one, number) for number in parts), Stats())
+        if not gives_rows:
+            total = Stats(one.over.count(), one.over.count())
     made_of = {field: [given.artifact(build).folder.name for given in steps] for field, steps in step.inputs.items()}
     manifest = {"step": step.name, "identity": dict(step.identity), "inputs": made_of, "rows": step.row_type.__name__}
     one.artifact.commit(manifest, total)
