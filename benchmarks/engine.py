@@ -140,9 +140,10 @@ def through_pairmill(count: int) -> float:
 def bare(count: int) -> float:
     from pipeline.engines import bundled
     from pipeline.engines import vllm as engine
+    from pipeline.engines.vllm_runtime import VllmRuntime, cpu_environment
 
-    runtime = engine.VllmRuntime()
-    os.environ |= engine.cpu_environment(runtime)
+    runtime = VllmRuntime()
+    os.environ |= cpu_environment(runtime)
     from tqdm import tqdm
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams

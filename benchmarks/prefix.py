@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Any, TypeAlias
 
 from pipeline.engines import bundled
-from pipeline.engines import vllm as engine
+from pipeline.engines.vllm_runtime import VllmRuntime, cpu_environment
 from pipeline.prompts import Prompt, load
 from pipeline.replies import Message
 from pipeline.shipped import root
@@ -92,7 +92,7 @@ def orders(chats: Sequence[Chat], seed: int) -> Mapping[str, Sequence[Chat]]:
 
 def started(block: int) -> Any:
     """The bundled model in a bare `vllm.LLM` with a small cache."""
-    os.environ |= engine.cpu_environment(engine.VllmRuntime(cpu_kv_cache_gib=1)) | {"VLLM_LOGGING_LEVEL": "ERROR"}
+    os.environ |= cpu_environment(VllmRuntime(cpu_kv_cache_gib=1)) | {"VLLM_LOGGING_LEVEL": "ERROR"}
     from vllm import LLM
 
     return LLM(

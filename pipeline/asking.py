@@ -13,7 +13,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.engines.base import EngineError, Reply, Request, Session
+from pipeline.engines.base import ENGINE_DIED, EngineError, Reply, Request, Session
+from pipeline.engines.silence import awaited
 from pipeline.prompts import Prompt
 from pipeline.rows import Generation, Row, from_table, to_table
 from pipeline.stages.generate import Asked, Generate
@@ -51,12 +52,14 @@ def unanswered(job: Job, number: int, engine: str) -> list[Asked]:
 
 
 def _settled(job: Job, number: int) -> dict[str, bool]:
-    """The requests that got a reply without an error, and whether they need not be made again."""
+    """The requests that got a reply without an error, and whether they need not be made again; and those set aside."""
     stage, prompt = _asking(job)
     settled: dict[str, bool] = {}
+    is_told = pc.field("error").is_null() | pc.starts_with(pc.field("error"), ENGINE_DIED)
     for table in job.artifact.piece_tables(number):
-        for row in from_table(Generation, table.filter(pc.field("error").is_null())):
-            settled[row.request_id] = settled.get(row.request_id, False) or stage.is_settled(row, prompt)
+        for row in from_table(Generation, table.filter(is_told)):
+            is_settled = row.error is not None or stage.is_settled(row, prompt)
+            settled[row.request_id] = settled.get(row.request_id, False) or is_settled
     return settled
 
 
@@ -70,6 +73,25 @@ def generate_part(job: Job, number: int, engine: str) -> Stats:
     return assemble(job, number) if len(job.engines) == 1 else Stats(len(todo), len(todo))
 
 
+def ask_in_groups(job: Job, number: int, engine: str, size: int, count: int | None = None) -> None:
+    """Answer the first `count` unanswered requests of a part, `size` at a time, each group committed before the next is asked."""
+    todo = unanswered(job, number, engine)[:count]
+    for first in range(0, len(todo), size):
+        _answer(job, number, engine, todo[first : first + size])
+
+
+def ask_another(job: Job, number: int, engine: str, place: float) -> None:
+    """Answer one unanswered request of a part that is not the first: the last at place 1, one between before it."""
+    if others := unanswered(job, number, engine)[1:]:
+        _answer(job, number, engine, [others[int(place * (len(others) - 1))]])
+
+
+def set_aside(job: Job, number: int, engine: str, why: str) -> None:
+    """Commit an error for the first unanswered request of a part, which is then settled."""
+    one = unanswered(job, number, engine)[0]
+    job.artifact.write_piece(number, to_table(Generation, [one.answered(Reply(None, error=f"{ENGINE_DIED}: {why}"))]))
+
+
 def _answer(job: Job, number: int, engine: str, todo: Collection[Asked]) -> list[Asked]:
     """Put these requests to an engine, and return those whose reply is to be asked for again."""
     stage, prompt = _asking(job)
@@ -77,7 +99,7 @@ def _answer(job: Job, number: int, engine: str, todo: Collection[Asked]) -> list
     answered: list[Row] = []
     unread: list[Asked] = []
     try:
-        for request_id, reply in _replies(job, engine, todo):
+        for request_id, reply in _replies(job, number, engine, todo):
             row = by_id[request_id].answered(reply)
             answered.append(row)
             if row.error is None and not stage.is_settled(row, prompt):
@@ -91,12 +113,13 @@ def _answer(job: Job, number: int, engine: str, todo: Collection[Asked]) -> list
     return unread
 
 
-def _replies(job: Job, engine: str, todo: Collection[Asked]) -> Iterator[tuple[str, Reply]]:
+def _replies(job: Job, number: int, engine: str, todo: Collection[Asked]) -> Iterator[tuple[str, Reply]]:
     if not todo:  # an engine is not opened for nothing
         return iter(())
     writer = job.engines[engine]
     session: Session = opened(job, lambda: _open_engine(writer), engine)
-    return session.replies(one.request for one in todo)
+    told = f"{job.name} part {number}: the engine {engine}"
+    return awaited(session.replies(one.request for one in todo), writer.runtime.silence_s, told)
 
 
 def _open_engine(writer: Writer) -> Session:

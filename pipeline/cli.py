@@ -2,7 +2,7 @@
 
 Exit codes: 0 done; 1 a fault of ours (with its trace in the log); 2 a config, prompt or argument that cannot be used; 3 a
 step rejected more than it may; 4 an engine did not start or failed; 5 the outputs cannot be read or written, or are in use;
-6 a step cannot go on with the data it has; 7 the Hub refused or was not reached; 130 interrupted (run again to go on).
+6 a step cannot go on with the data it has; 7 the Hub refused or was not reached; 130 interrupted, 143 told to end by SIGTERM (run again to go on).
 """
 
 import json
@@ -30,7 +30,7 @@ LogJson = Annotated[bool, typer.Option("--log-json", help="Write the log as JSON
 app = typer.Typer(
     name="pairmill",
     help="Documents become training data for text-embedding models.",
-    epilog="Exit codes: 0 done, 2 config, 3 too many rejects, 4 engine, 5 outputs, 6 data, 7 hub, 130 interrupted.",
+    epilog="Exit codes: 0 done, 2 config, 3 too many rejects, 4 engine, 5 outputs, 6 data, 7 hub, 130 interrupted, 143 ended.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -203,14 +203,15 @@ def _logging(as_json: bool) -> list[str]:
 @contextmanager
 def _guarded(folder: Path, err: TextIO, log: Path) -> Iterator[None]:
     """How a build may end otherwise than done is told on `err`."""
-    from pipeline.interrupts import interrupted
+    from pipeline.interrupts import Terminated, ended_by
 
     try:
         yield
-    except (KeyboardInterrupt, Exception) as error:
-        if isinstance(error, KeyboardInterrupt) or interrupted():  # a library may make another error of an interrupt
+    except (KeyboardInterrupt, Exception) as met:  # noqa: BLE001 - the boundary: how it ends is told below
+        error = ended_by() or met  # a library may make another error of an interrupt
+        if not isinstance(error, Exception):
             print(f"\nStopped. What is committed in {folder} stays; run the same command again to go on.", file=err)
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(error, Terminated) else 130) from None
         traceback.print_exc()  # to the log, where our standard error goes for now
         if (code := _exit_code(error)) is None:
             print(f"\npairmill: {type(error).__name__}: the fault is ours; its trace is in {log}", file=err)

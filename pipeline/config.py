@@ -13,6 +13,8 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
+    NonNegativeInt,
+    PositiveFloat,
     PositiveInt,
     SerializeAsAny,
     StringConstraints,
@@ -67,7 +69,7 @@ from pipeline.stages.split import Split
 
 __all__ = ["AnyEngine", "AnyStage", "Config", "ConfigError", "Recipe", "Runtime", "from_mapping", "load"]
 
-AnyEngine = Annotated[Vllm | OpenAI | Echo, Field(discriminator="kind")]
+_ShippedEngine = Annotated[Vllm | OpenAI | Echo, Field(discriminator="kind")]
 
 _Shipped = Annotated[
     ReadJsonl
@@ -123,10 +125,11 @@ _Shipped = Annotated[
 
 
 def _own_or_shipped(value: Any, validate: Any) -> Any:
-    """A Python caller may pass a stage of their own."""
-    return value if isinstance(value, Stage) else validate(value)
+    """A Python caller may pass a stage or an engine of their own."""
+    return value if isinstance(value, Stage | Engine) else validate(value)
 
 
+AnyEngine = Annotated[SerializeAsAny[_ShippedEngine], WrapValidator(_own_or_shipped)]
 AnyStage = Annotated[SerializeAsAny[_Shipped], WrapValidator(_own_or_shipped)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
@@ -152,6 +155,16 @@ class Recipe(BaseModel):
     steps: Annotated[dict[Name, AnyStage], Field(min_length=1)]
 
 
+class StepRuntime(BaseModel):
+    """What one task of a step takes of its machine, and how often it is made again (None: as `runtime.retries` says)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    cpus: PositiveFloat = 1
+    memory_gib: PositiveFloat | None = None
+    retries: NonNegativeInt | None = None
+
+
 class Runtime(BaseModel):
     """Where and how fast. None of it is part of a fingerprint.
 
@@ -160,6 +173,10 @@ class Runtime(BaseModel):
     or an address. `log` is how the lines of a run's log are written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
     stops, by step, with the steps' own defaults elsewhere.
+
+    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times. What waits
+    for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
+    may grow, and at once where Ray was started here).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -172,6 +189,14 @@ class Runtime(BaseModel):
     max_rejected: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     log: Literal["text", "json"] = "text"
     engines: dict[str, dict[str, JsonValue]] = {}
+    steps: dict[str, StepRuntime] = {}
+    retries: NonNegativeInt = 3
+    wait_s: PositiveFloat = 60
+    give_up_s: PositiveFloat | None = None
+
+    def step(self, name: str) -> StepRuntime:
+        """What a task of this step takes; an index takes what is said of it or of the step that it is made for."""
+        return self.steps.get(name) or self.steps.get(name.partition(".")[0]) or StepRuntime()
 
 
 class Config(BaseModel):
@@ -211,11 +236,12 @@ def from_mapping(raw: Mapping[str, Any]) -> Config:
             raise ConfigError(
                 f"runtime.engines.{name}: the recipe has no engine of that name{nearest(name, config.recipe.engines)}"
             )
-    for name in config.runtime.max_rejected:
-        if name not in config.recipe.steps:
-            raise ConfigError(
-                f"runtime.max_rejected.{name}: the recipe has no step of that name{nearest(name, config.recipe.steps)}"
-            )
+    for key in ("max_rejected", "steps"):
+        for name in getattr(config.runtime, key):
+            if name.partition(".")[0] not in config.recipe.steps:
+                raise ConfigError(
+                    f"runtime.{key}.{name}: the recipe has no step of that name{nearest(name, config.recipe.steps)}"
+                )
     for name in config.recipe.engines:
         config.engine_runtime(name)
     readers = [name for name, stage in config.recipe.steps.items() if stage.reads]

@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.engines import bundled
 from pipeline.engines.base import Engine, Runtime
 from pipeline.engines.echo import Echo
-from pipeline.engines.vllm import VllmRuntime
+from pipeline.engines.vllm_runtime import VllmRuntime
 from pipeline.plan import Step
 from pipeline.prompts import Prompt
 from pipeline.rates import Rates, find

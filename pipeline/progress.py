@@ -80,6 +80,9 @@ class Progress(Watcher):
         if time.monotonic() - line.told >= (REDRAW_S if self.redraws else LOG_S):
             self._tell(step, line)
 
+    def told(self, step: str, what: str) -> None:  # noqa: ARG002 - it names its step itself
+        self._print(what, keep=True)
+
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         self.finished_steps.append(Finished(step, stats, seconds))
         if seconds is not None:
@@ -112,6 +115,9 @@ class LogLines(Watcher):
 
     def started(self, step: str, rows: int | None) -> None:
         self._say(step, "begins" if rows is None else f"begins, {rows:,} rows")
+
+    def told(self, step: str, what: str) -> None:
+        logger.warning("%s", what, extra={"build": self.build, "step": step})
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         self._say(step, f"{in_words(stats)}{', made before' if seconds is None else f', done in {seconds:.1f} s'}")

@@ -4,31 +4,26 @@ Steps that need no model run as soon as what they read is there. Steps that ask 
 run, and then answered in one go, engine after engine, so that a model is loaded once for all of them.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import ray
-from tenacity import retry, retry_if_exception_type, stop_after_attempt
-
 from pipeline import __version__, asking, work
+from pipeline.cluster import Cluster, Patience, joined
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
 from pipeline.interrupts import heed, interruptible
 from pipeline.lock import lock
 from pipeline.plan import Step
-from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, StageError, TableStage
+from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, TableStage
 from pipeline.store import Dataset, Stats, StoreError
 from pipeline.stream import BudgetError, answered
+from pipeline.tries import Asking, Course, Toll
 from pipeline.watcher import Watcher
 from pipeline.work import Job, Writer
-from pipeline.workers import Workers, result, workers_of
-
-LOGICAL_CPUS = 8
-"""What a Ray started here is told that it has at least: ray.data.llm reserves about six for stages that hardly use them."""
+from pipeline.workers import Terms, Workers, tables, workers_of
 
 
 @dataclass(frozen=True)
@@ -57,29 +52,29 @@ class Build:
                 for engine in step.engines.values():
                     engine.check()
             if todo:
-                with interruptible(), _ray(self.config) as share:
-                    self._run(todo, share)
+                with interruptible(), joined(self.config.runtime) as cluster:
+                    self._run(todo, cluster)
 
-    def _run(self, todo: list[Step], share: float) -> None:
+    def _run(self, todo: list[Step], cluster: Cluster) -> None:
         while todo:
             heed()
             ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
             plain = [step for step in ready if not step.engines]
-            tables = [step for step in plain if isinstance(step.stage, TableStage)]
-            made = tables or plain[:1] or ready
-            if tables:
-                self._tables(tables, share)
+            whole = [step for step in plain if isinstance(step.stage, TableStage)]
+            made = whole or plain[:1] or ready
+            if whole:
+                self._tables(whole, cluster)
             elif plain:
-                self._make(plain[0], share)
+                self._make(plain[0], cluster)
             else:
-                self._generate(ready, share)
+                self._generate(ready, cluster)
             todo[:] = [step for step in todo if step not in made]
 
-    def _make(self, step: Step, share: float) -> None:
+    def _make(self, step: Step, cluster: Cluster) -> None:
         began = time.monotonic()
         job = self._job(step)
         self.watcher.started(step.name, job.over.count())
-        with workers_of(step.stage, share) as workers:
+        with workers_of(step.stage, self._terms(step, cluster)) as workers:
             if isinstance(step.stage, ComparingStage) and not work.is_built(job):
                 _compare(job, step.stage, workers)
             if isinstance(step.stage, ActorStage):
@@ -87,23 +82,22 @@ class Build:
             total = self._parts(step, job, work.run_part, workers) if _gives_rows(step) else _all_of(job)
         self._commit(step, total, began)
 
-    def _tables(self, steps: Sequence[Step], share: float) -> None:
+    def _tables(self, steps: Sequence[Step], cluster: Cluster) -> None:
         """Make steps that take one worker each, beside each other."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
-        workers = Workers(share)
-        running = {workers.call(work.run_table, jobs[step.name]): step for step in steps}
+        terms = {step.name: self._terms(step, cluster) for step in steps}
+        courses = [_of(step, terms[step.name].steadily(work.run_table, jobs[step.name])) for step in steps]
+        running = list(steps)
         for step in steps:
             self.watcher.started(step.name, None)
-        while running:
-            heed()
-            done, _ = ray.wait(list(running), timeout=0.5)
-            for reference in done:
-                step, total = running.pop(reference), result(reference)
+        for ended in tables(terms).ended(courses):
+            for step, total in ended:
                 parts = len(jobs[step.name].artifact.part_numbers())
                 self.watcher.committed(step.name, parts, parts)
                 self._commit(step, total, began)
-            for step in running.values():
+                running.remove(step)
+            for step in running:
                 job = jobs[step.name]
                 parts = len(job.artifact.part_numbers())
                 self.watcher.committed(step.name, parts, None)
@@ -120,7 +114,7 @@ class Build:
                 self.watcher.advanced(step.name, total)
         return total
 
-    def _generate(self, steps: list[Step], share: float) -> None:
+    def _generate(self, steps: list[Step], cluster: Cluster) -> None:
         """Answer steps, one engine after the other, each loaded once for all of them, and again only for unreadable replies."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
@@ -130,29 +124,36 @@ class Build:
         for name in dict.fromkeys(name for step in steps for name in step.engines):
             asking_it = {step.name: jobs[step.name] for step in steps if name in step.engines}
             if isinstance(self.config.recipe.engines[name], Vllm):
-                self._stream(name, asking_it, so_far)
+                self._stream(name, asking_it, so_far, self._patience(next(iter(asking_it)), cluster))
             else:
-                self._ask(name, asking_it, share)
+                self._ask(name, [step for step in steps if step.name in asking_it], asking_it, cluster)
         for step in steps:
-            self._commit(step, self._parts(step, jobs[step.name], asking.assemble, Workers(share)), began)
+            self._commit(
+                step, self._parts(step, jobs[step.name], asking.assemble, Workers(self._terms(step, cluster))), began
+            )
 
-    def _ask(self, engine: str, jobs: dict[str, Job], share: float) -> None:
+    def _ask(self, engine: str, steps: Sequence[Step], jobs: dict[str, Job], cluster: Cluster) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
-        for name, job in jobs.items():
+        for step in steps:
+            job, terms = jobs[step.name], self._terms(step, cluster)
+            runtime = job.engines[engine].runtime
+            workers, toll = Workers(terms), Toll(runtime.set_aside)
             committed, parts = Stats(), 0  # with several writers all lies in pieces until the last has answered
-            window = job.engines[engine].runtime.replicas
-            for stats in Workers(share).results(
-                asking.generate_part, job, ((number, engine) for (number,) in _all_parts(job)), window
-            ):
-                if stats and len(job.engines) == 1:
-                    parts += 1
-                    self.watcher.committed(name, parts, len(job.paths))
-                    committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
-                if stats is None or len(job.engines) == 1:
-                    under_way = 0 if stats else job.artifact.rows_in_pieces()
-                    self.watcher.advanced(name, committed + Stats(under_way, under_way))
+            courses = (
+                Asking(step.name, number, engine, job.piece_rows, toll, terms.retries, terms.patience.tell).course()
+                for (number,) in _all_parts(job)
+            )
+            for ended in workers.ended(workers.of(job, courses), runtime.most):
+                if len(job.engines) == 1:
+                    parts += len(ended)
+                    self.watcher.committed(step.name, parts, len(job.paths))
+                    for stats in ended:
+                        committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
+                if not ended or len(job.engines) == 1:
+                    under_way = 0 if ended else job.artifact.rows_in_pieces()
+                    self.watcher.advanced(step.name, committed + Stats(under_way, under_way))
 
-    def _stream(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats]) -> None:
+    def _stream(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats], patience: Patience) -> None:
         """Send all unanswered requests of the jobs through one vLLM, and those whose reply cannot be read once more."""
         parts = [
             {"job": name, "number": number}
@@ -162,7 +163,7 @@ class Build:
         ]
         while parts:
             unread = []
-            for part, stats in answered(engine, jobs, parts):
+            for part, stats in answered(engine, jobs, parts, patience):
                 heed()
                 if stats.noted["unread"] and part not in unread:
                     unread.append(part)
@@ -195,6 +196,17 @@ class Build:
         }
         step.artifact(self.folder).commit(manifest, total)
         self.watcher.finished(step.name, total, seconds)
+
+    def _terms(self, step: Step, cluster: Cluster) -> Terms:
+        runtime = self.config.runtime
+        takes = runtime.step(step.name)
+        memory = int((takes.memory_gib or 0) * 2**30)
+        retries = runtime.retries if takes.retries is None else takes.retries
+        return Terms(step.name, self._patience(step.name, cluster), cluster.logical(takes.cpus), memory, retries)
+
+    def _patience(self, step: str, cluster: Cluster) -> Patience:
+        runtime = self.config.runtime
+        return Patience(runtime.wait_s, runtime.give_up_s, partial(self.watcher.told, step), is_ours=cluster.is_ours)
 
     def _allowed(self, step: Step) -> float:
         return self.config.runtime.max_rejected.get(step.name, step.stage.may_reject())
@@ -246,6 +258,11 @@ def _compare(job: Job, stage: ComparingStage, workers: Workers) -> None:
             pass
 
 
+def _of(step: Step, course: Course) -> Course:
+    """The course, whose end says which step it is of."""
+    return step, (yield from course)
+
+
 def _gives_rows(step: Step) -> bool:
     return not isinstance(step.stage, ActorStage) or step.stage.gives_rows
 
@@ -258,41 +275,3 @@ def _all_of(job: Job) -> Stats:
 
 def _all_parts(job: Job) -> Iterator[tuple[int]]:
     return ((number,) for number in range(len(job.paths)))
-
-
-@retry(stop=stop_after_attempt(2), retry=retry_if_exception_type(StageError), reraise=True)
-def _start(logical_cpus: int) -> None:
-    """Start Ray here; it gives its servers 30 seconds to come up, which a busy machine may not be able to keep."""
-    try:
-        ray.init(address="local", num_cpus=logical_cpus, include_dashboard=False, logging_level="warning")
-    except Exception as cause:  # Ray has no class of its own for it
-        ray.shutdown()
-        raise StageError(
-            f"runtime.ray: Ray did not start here ({cause}); is the machine overloaded, or out of memory or disk? "
-            "The same command goes on where this one stopped"
-        ) from cause
-
-
-@contextmanager
-def _ray(config: Config) -> Iterator[float]:
-    """Ray, started here or joined; gives the logical CPUs that one busy task is to reserve."""
-    address = config.runtime.ray
-    if address == "auto":
-        address = os.environ.get("RAY_ADDRESS") or "local"
-    share = 1
-    if address == "local":
-        cores = config.runtime.cpus or os.cpu_count() or 1
-        share = -(-LOGICAL_CPUS // cores)
-        logical = share * cores
-        _start(logical)
-    else:
-        try:
-            ray.init(address=address, logging_level="warning")
-        except (ConnectionError, RuntimeError, ValueError) as cause:
-            raise StageError(
-                f"runtime.ray or RAY_ADDRESS: no cluster answers at {address} ({cause}); --set runtime.ray=local starts one here"
-            ) from cause
-    try:
-        yield share
-    finally:
-        ray.shutdown()

@@ -8,8 +8,11 @@ import pyarrow as pa
 import ray
 
 from pipeline import asking
+from pipeline.cluster import Patience, await_room, kept_room
 from pipeline.engines.base import EngineError, MissingExtra
-from pipeline.engines.vllm import Vllm, VllmRuntime, answer
+from pipeline.engines.care import Flights
+from pipeline.engines.vllm import Vllm, answer
+from pipeline.engines.vllm_runtime import VllmRuntime, bundles, uses_gpus
 from pipeline.stages.base import StageError
 from pipeline.store import Stats, StoreError
 from pipeline.work import Job
@@ -19,7 +22,9 @@ class BudgetError(Exception):
     """A step that rejected more of its rows than it may."""
 
 
-def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], Stats]]:
+def answered(
+    name: str, jobs: dict[str, Job], parts: list[dict[str, Any]], patience: Patience
+) -> Iterator[tuple[dict[str, Any], Stats]]:
     """Answer what these parts of the jobs ask the engine of this name, and give each part with what was committed of it.
 
     Raises the error of ours that a worker met, or EngineError.
@@ -30,23 +35,43 @@ def answered(name: str, jobs: dict[str, Job], parts: list[dict[str, Any]]) -> It
     engine, runtime = writer.engine, writer.runtime
     assert isinstance(engine, Vllm)
     assert isinstance(runtime, VllmRuntime)
+    what = f"{', '.join(jobs)}: the engine {name} ({engine.model})"
+    room = bundles(runtime, on_gpu=uses_gpus(runtime))
+    await_room(what, room, patience, EngineError)
     ray.data.DataContext.get_current().enable_progress_bars = False
     source = ray.data.from_items(parts, override_num_blocks=len(parts))
     asked = source.flat_map(
         lambda part: asking.as_columns(jobs[part["job"]], part["number"], name, f"{part['job']}/{part['number']}"),
         num_cpus=0.5,
     )
-    commit = answer(engine, runtime, asked).map_batches(
+    flights = _flights(engine.model, runtime.set_aside)
+    commit = answer(engine, runtime, asked, flights).map_batches(
         _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
     )
     try:
-        for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
-            for row in batch.to_pylist():
-                tokens = row["prompt_tokens"], row["output_tokens"]
-                part = {"job": row["job"], "number": row["number"]}
-                yield part, Stats(row["rows"], row["rows"], {}, *tokens, noted={"unread": row["unread"]})
+        with kept_room(what, room[0], patience, EngineError):
+            for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
+                for row in batch.to_pylist():
+                    tokens = row["prompt_tokens"], row["output_tokens"]
+                    part = {"job": row["job"], "number": row["number"]}
+                    yield part, Stats(row["rows"], row["rows"], {}, *tokens, noted={"unread": row["unread"]})
     except ray.exceptions.RayError as error:
-        raise known_cause(error) or EngineError(_why(engine, error)) from error
+        raise _reason(engine, error, flights) from error
+
+
+def _flights(model: str, set_aside: int) -> Any:
+    """On our own machine, which is there as long as the build is."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+        ray.get_runtime_context().get_node_id(), soft=False
+    )
+    return ray.remote(num_cpus=0, scheduling_strategy=here)(Flights).remote(model, set_aside)
+
+
+def _reason(engine: Vllm, error: ray.exceptions.RayError, flights: Any) -> Exception:
+    """Why a stream ended, which Ray may tell as the death of one actor."""
+    if why := ray.get(flights.verdict.remote()):
+        return EngineError(why)
+    return known_cause(error) or EngineError(_why(engine, error))
 
 
 class _Commit:

@@ -1,43 +1,76 @@
 """Ray's workers: functions over the parts of a step, run as tasks, or by actors that hold a GPU each.
 
-What a function does is in `work` and `asking`, which know no Ray.
+What a function does is in `work` and `asking`, and what is done again where a worker is lost in `tries`; they know no Ray.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import wraps
+from dataclasses import dataclass
+from functools import cache, wraps
 from itertools import cycle, islice
 from typing import Any, TypeAlias
 
 import ray
 
+from pipeline.cluster import Patience, await_room, kept_room
 from pipeline.interrupts import heed
 from pipeline.log import about, logger, to_stderr
-from pipeline.stages.base import Stage
+from pipeline.stages.base import Stage, StageError
 from pipeline.store import Stats
 from pipeline.stream import known_cause
+from pipeline.tries import Course, LostError, steadily
 from pipeline.watcher import in_words
 from pipeline.work import Job
 
 SILENCE_S = 2.0
 """After so long without a finished part, progress counts the pieces of those under way."""
 
-Call: TypeAlias = Callable[..., Any]
+Start: TypeAlias = Callable[..., Any]
 """Calls a function with these arguments on a worker, and gives a reference to what it will return."""
 
 
-class Workers:
-    """Those of one step: as many at once as there are CPUs for, `share` logical ones each, or one a GPU."""
+@dataclass(frozen=True)
+class Terms:
+    """What a task of a step takes, how often it is made again where its worker is lost, and how long it waits for room.
 
-    def __init__(self, share: float, call: Call | None = None, count: int | None = None) -> None:
-        self.call: Call = call or (lambda function, *arguments: _task(function, share)(*arguments))
-        # One more than can run, so that none waits for the next.
-        self.at_once = 1 + (count or int(ray.cluster_resources().get("CPU", 1) / share))
+    `cpus` are logical ones, `memory` are bytes.
+    """
+
+    step: str
+    patience: Patience
+    cpus: float = 1
+    memory: int = 0
+    retries: int = 3
+
+    @property
+    def wants(self) -> Mapping[str, float]:
+        return {"CPU": self.cpus, **({"memory": self.memory} if self.memory else {})}
+
+    def steadily(self, function: Callable[..., Any], *arguments: Any) -> Course:
+        """The call, made again where its worker is lost."""
+        part = next((f" part {one}" for one in arguments if isinstance(one, int)), "")
+        return steadily((function, arguments), f"{self.step}{part}", self.retries, self.patience.tell)
+
+
+class Workers:
+    """Those of one step: as many at once as there are CPUs for, or `count` where others are given that `start` a call."""
+
+    def __init__(self, terms: Terms, start: Start | None = None, count: int | None = None) -> None:
+        self.terms, self.count = terms, count
+        self.start: Start = start or _task(terms)
+        if start is None:
+            await_room(terms.step, [terms.wants], terms.patience, StageError)
+
+    @property
+    def at_once(self) -> int:
+        """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work."""
+        return 1 + (self.count or int(ray.cluster_resources().get("CPU", 1) / self.terms.cpus))
 
     def result(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns; an error that we know comes out as itself."""
-        return result(self.call(function, *arguments))
+        course = self.terms.steadily(function, *arguments)
+        return next(one for ended in self.ended([course]) for one in ended)
 
     def results(
         self,
@@ -50,35 +83,108 @@ class Workers:
 
         At most `window` are under way at a time.
         """
-        shared, todo = ray.put(job), iter(each)
-        running: list[Any] = []
+        courses = (self.terms.steadily(function, *arguments) for arguments in each)
+        for ended in self.ended(self.of(job, courses), window):
+            yield from ended or [None]
+
+    def of(self, job: Any, courses: Iterable[Course]) -> Iterator[Course]:
+        """Courses whose calls are all of a job, which travels to the workers once."""
+        shared = ray.put(job)
+        for course in courses:
+            yield _with(shared, course)
+
+    def ended(self, courses: Iterable[Course], window: int | None = None) -> Iterator[list[Any]]:
+        """What courses returned that have ended, as they do; an empty list where some seconds brought nothing."""
+        todo = iter(courses)
+        running: dict[Any, Course] = {}
         try:
-            while True:
-                heed()
-                free = (window or self.at_once) - len(running)
-                running += [self.call(function, shared, *arguments) for arguments in islice(todo, free)]
-                if not running:
-                    return
-                done, running = ray.wait(running, timeout=SILENCE_S)
-                yield from map(result, done) if done else [None]
+            with kept_room(self.terms.step, self.terms.wants, self.terms.patience, StageError):
+                while True:
+                    heed()
+                    free = max(0, (window or self.at_once) - len(running))  # a cluster may shrink meanwhile
+                    for course in islice(todo, free):
+                        running[self._started(next(course))] = course
+                    if not running:
+                        return
+                    done, _ = ray.wait(list(running), timeout=SILENCE_S)
+                    yield [one for reference in done for one in self._go_on(reference, running)]
         finally:
             for reference in running:
                 ray.cancel(reference)
 
+    def _started(self, call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
+        function, arguments = call
+        return self.start(function, *arguments)
+
+    def _go_on(self, reference: Any, running: dict[Any, Course]) -> Iterator[Any]:
+        """Tell a course what became of its call, and start its next; gives what it returned where that was the last."""
+        course = running.pop(reference)
+        try:
+            try:
+                value = result(reference)
+            except LostError as lost:
+                running[self._started(course.throw(lost))] = course
+            else:
+                running[self._started(course.send(value))] = course
+        except StopIteration as end:
+            yield end.value
+
+
+def _with(job: Any, course: Course) -> Course:
+    """The course, whose calls get a job for their first argument."""
+    sent: Any = None
+    try:
+        function, arguments = next(course)
+        while True:
+            try:
+                sent = yield function, (job, *arguments)
+            except LostError as lost:
+                function, arguments = course.throw(lost)
+            else:
+                function, arguments = course.send(sent)
+    except StopIteration as end:
+        return end.value
+
+
+_PROCESS = (ray.exceptions.WorkerCrashedError, ray.exceptions.RayActorError)
+_MACHINE = (ray.exceptions.NodeDiedError, ray.exceptions.LocalRayletDiedError, ray.exceptions.ObjectLostError)
+
 
 def result(reference: Any) -> Any:
-    """A task's result; an error that we know comes out as itself."""
+    """A task's result; an error that we know comes out as itself, and LostError where its worker ended without one."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if known := known_cause(error):
             raise known from None
         raise
+    except _PROCESS as error:
+        raise LostError(f"its worker's process died, {type(error).__name__}") from error
+    except _MACHINE as error:
+        raise LostError(f"the machine of its worker was lost, {type(error).__name__}", machine=True) from error
+    except ray.exceptions.OutOfMemoryError as error:
+        raise LostError("its machine was short of memory and Ray ended its worker, OutOfMemoryError") from error
+    except ray.exceptions.RayError as error:
+        raise StageError(f"Ray could not run a task: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def _task(function: Callable[..., Any], share: float) -> Callable[..., Any]:
-    task: Callable[..., Any] = ray.remote(num_cpus=share, max_retries=3)(_logged(function)).remote
-    return task
+def _task(terms: Terms) -> Start:
+    """Ray itself tries nothing again: `tries` does, and says so."""
+    options = {"num_cpus": terms.cpus, "max_retries": 0, **({"memory": terms.memory} if terms.memory else {})}
+
+    @cache  # a function is sent to the cluster once
+    def remote(function: Callable[..., Any]) -> Any:
+        return ray.remote(**options)(_logged(function))
+
+    return lambda function, *arguments: remote(function).remote(*arguments)
+
+
+def tables(terms: Mapping[str, Terms]) -> Workers:
+    """Workers for steps that take one each, on the terms of the step whose job they are given."""
+    starts = {step: _task(one) for step, one in terms.items()}
+    for one in terms.values():
+        await_room(one.step, [one.wants], one.patience, StageError)
+    return Workers(next(iter(terms.values())), lambda function, job: starts[job.name](function, job), len(terms))
 
 
 def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -108,27 +214,28 @@ class _Holder:
 
 
 @contextmanager
-def workers_of(stage: Stage, share: float) -> Iterator[Workers]:
+def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     """The workers of a stage: plain tasks, or where it opens a model that wants a GPU, one actor a GPU, or a machine without any.
 
     Ray hides the GPUs from a task that reserves none, and a task that reserves one loses its process, and the model, with
     every part. The actors are killed at the end, so that the next model finds the memory free.
     """
     if not any(embedder.wants_gpu for embedder in stage.embedders()):
-        yield Workers(share)
+        yield Workers(terms)
         return
     gpus = int(ray.cluster_resources().get("GPU", 0))
     count = gpus or sum(node["Alive"] for node in ray.nodes())
-    options = {"num_cpus": share, "num_gpus": int(gpus > 0), "max_restarts": 3, "max_task_retries": 3}
+    # One that dies is started again by Ray, which also gives it its calls again, as often as a task is.
+    options = {"num_cpus": terms.cpus, "num_gpus": int(gpus > 0), "max_restarts": -1, "max_task_retries": terms.retries}
     holder = ray.remote(scheduling_strategy="SPREAD", **options)(_Holder)
     holders = [holder.remote() for _ in range(count)]
     turns = cycle(holders)
 
-    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+    def start(function: Callable[..., Any], *arguments: Any) -> Any:
         return next(turns).run.remote(function, *arguments)
 
     try:
-        yield Workers(share, call, 2 * count)
+        yield Workers(terms, start, 2 * count)
     finally:
         for one in holders:
             ray.kill(one)

@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from pipeline.config import Config, ConfigError, Runtime, from_mapping, load
 from pipeline.engines.echo import EchoRuntime
-from pipeline.engines.vllm import VllmRuntime
+from pipeline.engines.vllm_runtime import VllmRuntime
 from pipeline.rows import Document, Reject, Row
 from pipeline.stages.base import RowStage
 from pipeline.stages.guards import Lexical
@@ -170,6 +170,34 @@ def test_a_runtime_of_another_engines_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ("runtime.steps.retreival.cpus=2", r"runtime\.steps\.retreival: .*retrieval"),
+        ("runtime.steps.retrieval.cpus=0", r"runtime\.steps\.retrieval\.cpus: .*greater than 0"),
+        ("runtime.steps.retrieval.gpus=1", r"runtime\.steps\.retrieval\.gpus: unknown key; did you mean cpus"),
+        ("runtime.engines.writer={replicas: 4, max_replicas: 2}", r"max_replicas: 2 is less than replicas, which is 4"),
+        ("runtime.give_up_s=0", r"runtime\.give_up_s: .*greater than 0"),
+    ],
+)
+def test_a_runtime_that_cannot_be_is_refused(change: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        quickstart(change)
+
+
+def test_an_accelerator_on_a_cpu_is_refused() -> None:
+    with pytest.raises(
+        ConfigError, match=r"runtime\.engines\.writer: accelerator_type: H100 is a GPU, and device is cpu"
+    ):
+        load(QUICKSTART, ["runtime.engines.writer={device: cpu, accelerator_type: H100}"])
+
+
+def test_an_index_takes_what_is_said_of_the_step_that_it_is_made_for() -> None:
+    runtime = quickstart("runtime.steps.passages.memory_gib=2").runtime
+    assert runtime.step("passages.tantivy").memory_gib == 2
+    assert runtime.step("retrieval").memory_gib is None
+
+
+@pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"recipe: [", "is no YAML"),
@@ -236,6 +264,11 @@ RUNTIMES = {
     "piece_rows": 3,
     "max_rejected": {"retrieval": 1.0},
     "engines": {"writer": {"replicas": 2}},
+    "steps": {"retrieval": {"cpus": 2, "memory_gib": 0.5, "retries": 0}},
+    "retries": 1,
+    "wait_s": 5,
+    "give_up_s": 50,
+    "log": "json",
 }
 
 

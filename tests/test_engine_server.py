@@ -21,7 +21,7 @@ from faulty_server import Behaviour, drops, hangs, refuses
 from pipeline.engines import bundled
 from pipeline.engines.base import EngineError, Reply, Request, Sampling
 from pipeline.engines.openai import OpenAI, OpenAIRuntime
-from pipeline.engines.vllm import VllmRuntime, cpu_environment
+from pipeline.engines.vllm_runtime import VllmRuntime, cpu_environment
 
 pytestmark = [
     pytest.mark.alone,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pipeline import sizes as estimating
 from pipeline.config import Config, load
 from pipeline.engines.openai import OpenAI, OpenAIRuntime
-from pipeline.engines.vllm import Vllm, VllmRuntime
+from pipeline.engines.vllm import Vllm
+from pipeline.engines.vllm_runtime import VllmRuntime
 from pipeline.estimate import DISK, UNKNOWN_SPEED, Estimate, cost, estimate, total_cells
 from pipeline.languages import XLM_R, language
 from pipeline.plan import most_rows

@@ -16,7 +16,7 @@ from pydantic import Field, PositiveInt
 from pipeline.embedders.base import Embed, Side, Vectors, encodable, unit
 from pipeline.embedders.model import ModelEmbedder
 from pipeline.engines.base import EngineError, MissingExtra
-from pipeline.engines.vllm import VllmRuntime, cpu_environment
+from pipeline.engines.vllm_runtime import VllmRuntime, cpu_environment
 
 
 class VllmPooling(ModelEmbedder):

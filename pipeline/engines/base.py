@@ -7,9 +7,18 @@ written; its `Runtime` says where and how fast it runs (replicas, URLs) and neve
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveInt
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 from pipeline.rates import StatedRates
 from pipeline.replies import Message
@@ -76,6 +85,10 @@ def by_text(tokens: Iterable[tuple[str, float]]) -> dict[str, float]:
     return found
 
 
+ENGINE_DIED = "engine died"
+"""So begins the error of a request that was set aside because an engine died on it; it is not asked again."""
+
+
 class Sampling(BaseModel):
     """How the next token is drawn. Names and meanings are vLLM's; what is left out is the engine's default."""
 
@@ -106,8 +119,25 @@ class Runtime(BaseModel):
 
     replicas: PositiveInt | None = None
     """How many run at once; None: as many as there are CPUs, or one where an engine takes more than a CPU."""
+    max_replicas: PositiveInt | None = None
+    """As many may run where there is work and room for more than `replicas`."""
+    silence_s: PositiveFloat | None = None
+    """Where so long no reply comes to what is asked, the engine's process is ended and another asked (None: never)."""
+    set_aside: NonNegativeInt = 20
+    """How many requests of a step may be set aside because the engine died on them, each time and alone."""
     rates: StatedRates | None = None
     """Tokens a second of one replica, for the estimate of `plan`, where you know better than its table."""
+
+    @model_validator(mode="after")
+    def _a_range(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < (self.replicas or 1):
+            raise ValueError(f"max_replicas: {self.max_replicas} is less than replicas, which is {self.replicas}")
+        return self
+
+    @property
+    def most(self) -> int | None:
+        """How many may run at once."""
+        return self.max_replicas or self.replicas
 
 
 class Session(Protocol):

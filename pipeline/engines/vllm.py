@@ -7,64 +7,22 @@ nothing is tokenized twice, no second beginning-of-sequence token creeps in, and
 import importlib.util
 import json
 import math
-import os
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pyarrow as pa
-from pydantic import Field, JsonValue, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, JsonValue, PositiveInt, model_validator
 
 from pipeline.engines import bundled
 from pipeline.engines.base import Engine, EngineError, Runtime
+from pipeline.engines.vllm_runtime import VllmRuntime, bundles, cpu_environment, uses_gpus
 
 if TYPE_CHECKING:
     from ray.data import Dataset
 
 _REVISION = r"^[0-9a-f]{40}$"
-
-_IDENTITY = {
-    "chat_template", "dtype", "hf_overrides", "load_format", "max_model_len", "model", "quantization", "revision", "seed",
-    "tokenizer", "tokenizer_revision", "trust_remote_code",
-}  # fmt: skip
-
-
-class VllmRuntime(Runtime):
-    """Where vLLM runs and how much of the machine it takes.
-
-    `batch_size` requests go to an engine at a time, several batches in flight, and what a batch gives is committed
-    together: it bounds what a kill can cost (None: 64 on GPUs, 16 on a CPU). An engine that has not started after
-    `start_timeout_s` seconds, for want of a GPU say, ends the build. `engine_kwargs` are vLLM engine arguments that change speed and not text.
-    """
-
-    replicas: PositiveInt = 1
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    tensor_parallel: PositiveInt = 1
-    pipeline_parallel: PositiveInt = 1
-    accelerator_type: str | None = None
-    gpu_memory_utilization: PositiveFloat = 0.9
-    cpu_kv_cache_gib: PositiveInt = 2
-    max_num_seqs: PositiveInt | None = None
-    batch_size: PositiveInt | None = None
-    start_timeout_s: PositiveInt = 1800
-    engine_kwargs: dict[str, JsonValue] = {}
-
-    @property
-    def gpus(self) -> int:
-        return self.replicas * self.tensor_parallel * self.pipeline_parallel
-
-    def batch_rows(self, *, on_gpu: bool) -> int:
-        return self.batch_size or (64 if on_gpu else 16)
-
-    @field_validator("engine_kwargs")
-    @classmethod
-    def _speed_alone(cls, given: dict[str, JsonValue]) -> dict[str, JsonValue]:
-        if wrong := sorted(_IDENTITY & given.keys()):
-            raise ValueError(
-                f"{wrong[0]} changes what is written, so it belongs to the recipe's engine and not to runtime"
-            )
-        return given
 
 
 class Vllm(Engine):
@@ -124,30 +82,25 @@ class Vllm(Engine):
             raise EngineError(f"{self.model}: no config.json in it, so it is no model that vLLM can load")
 
 
-def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
+def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset", flights: Any) -> "Dataset":
     """Replies to a data set of requests.
 
     Takes rows with `messages` (JSON), `schema` (JSON or empty), `first_token` (or empty), and `row` and `origin`, which it hands
-    on; gives them in any order with the columns of a Reply, `first_tokens` as JSON.
+    on; gives them in any order with the columns of a Reply, `first_tokens` as JSON. `flights` is a handle of `care.Flights`.
     """
     import ray
     from ray.data.llm import build_processor, vLLMEngineProcessorConfig
 
-    gpus = int(ray.cluster_resources().get("GPU", 0))
-    on_gpu = runtime.device == "gpu" or (runtime.device == "auto" and gpus > 0)
-    if on_gpu and gpus < runtime.gpus:
-        raise EngineError(
-            f"{engine.model}: replicas × tensor_parallel × pipeline_parallel wants {runtime.gpus} GPUs, and Ray has {gpus}"
-        )
+    on_gpu = uses_gpus(runtime)
     ray.data.DataContext.get_current().wait_for_min_actors_s = runtime.start_timeout_s
     source = engine.source()
     config = vLLMEngineProcessorConfig(
         model_source=source,
         engine_kwargs=engine_arguments(engine, runtime, on_gpu=on_gpu),
         batch_size=runtime.batch_rows(on_gpu=on_gpu),
-        concurrency=runtime.replicas,
+        concurrency=runtime.range,
         accelerator_type=runtime.accelerator_type,
-        placement_group_config=_placement(runtime, on_gpu=on_gpu),
+        placement_group_config={"bundles": bundles(runtime, on_gpu=on_gpu), "strategy": "PACK"},
         runtime_env=None if on_gpu else {"env_vars": cpu_environment(runtime)},
         should_continue_on_error=True,
         log_engine_metrics=False,
@@ -167,17 +120,19 @@ def answer(engine: Vllm, runtime: VllmRuntime, asked: "Dataset") -> "Dataset":
         preprocess_map_kwargs=light,
         postprocess_map_kwargs=light,
     )
-    _tell(processor)
+    _tell(processor, {"flights": flights, "silence_s": runtime.silence_s})
     replied: Dataset = processor(tokenized).map_batches(_restored, batch_size=None, batch_format="pyarrow", **light)
     return replied
 
 
-def _tell(processor: Any) -> None:
-    """Have its engine stage hand on what vLLM says of a request."""
+def _tell(processor: Any, given: dict[str, Any]) -> None:
+    """Have its engine stage hand on what vLLM says of a request, and take care of those that end it."""
     from pipeline.engines.vllm_stage import TellingEngine
 
     name = "vLLMEngineStage"
-    processor.stages[name] = processor.get_stage_by_name(name).model_copy(update={"fn": TellingEngine})
+    stage = processor.get_stage_by_name(name)
+    arguments = {**stage.fn_constructor_kwargs, **given}
+    processor.stages[name] = stage.model_copy(update={"fn": TellingEngine, "fn_constructor_kwargs": arguments})
 
 
 def engine_arguments(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
@@ -205,19 +160,6 @@ def engine_arguments(engine: Vllm, runtime: VllmRuntime, *, on_gpu: bool) -> dic
         # of them only finish later, and all at once.
         kwargs = {"enforce_eager": True, "max_num_seqs": 32, **kwargs}
     return kwargs | runtime.engine_kwargs
-
-
-def cpu_environment(runtime: VllmRuntime) -> dict[str, str]:
-    """The environment that vLLM reads where it runs on a CPU."""
-    # vLLM keeps a core free for its own bookkeeping, which on two cores costs nearly half of the speed (measured: 1.9
-    # against 3.5 requests a second).
-    reserved = "0" if (os.cpu_count() or 1) <= 4 else "1"
-    return {"VLLM_CPU_KVCACHE_SPACE": str(runtime.cpu_kv_cache_gib), "VLLM_CPU_NUM_OF_RESERVED_CPU": reserved}
-
-
-def _placement(runtime: VllmRuntime, *, on_gpu: bool) -> dict[str, Any]:
-    bundle = {"CPU": 1, "GPU": 1} if on_gpu else {"CPU": 1}
-    return {"bundles": [bundle] * (runtime.tensor_parallel * runtime.pipeline_parallel), "strategy": "PACK"}
 
 
 @lru_cache(maxsize=1)

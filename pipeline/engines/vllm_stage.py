@@ -5,12 +5,16 @@ on the inside of ray.data.llm (read in Ray 2.60): where that differs, a build go
 """
 
 import json
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
-from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF
+import ray
+from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF, vLLMOutputData
 
-from pipeline.engines.base import FIRST_TOKENS, by_text
+from pipeline.engines.base import FIRST_TOKENS, EngineError, by_text
+from pipeline.engines.care import Careful
+from pipeline.engines.silence import Silence
 
 
 @dataclass(frozen=True)
@@ -26,10 +30,19 @@ class Said:
 
 
 class TellingEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's classes are untyped
-    """The stage, whose rows have what vLLM said under `metrics`."""
+    """The stage, whose rows have what vLLM said under `metrics`, and which takes care of requests that end the engine."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, flights: Any, silence_s: float | None, **kwargs: Any) -> None:
+        if why := ray.get(flights.started.remote(ray.get_runtime_context().get_actor_id())):
+            raise EngineError(why)
+
+        async def call(method: str, *given: Any) -> Any:
+            return await getattr(flights, method).remote(*given)
+
         super().__init__(*args, **kwargs)
+        self._careful = Careful(super().udf, call, _request_id)
+        self._awaited = 0
+        self._silence = Silence(silence_s, f"{self.model}: the engine")
         if generate := getattr(self.llm, "_generate_async", None):
 
             async def telling(request: Any) -> Any:
@@ -43,6 +56,41 @@ class TellingEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's classes 
                 return output
 
             self.llm._generate_async = telling  # noqa: SLF001 - there is no other way in
+
+    async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
+        async for row in self._careful.answers(batch, self._error_row):
+            yield row
+
+    def _error_row(self, row: dict[str, Any], error: str) -> dict[str, Any]:
+        """What the stage itself gives for a request that failed."""
+        nothing = vLLMOutputData(prompt=row.get("prompt", ""), prompt_token_ids=None, num_input_tokens=0)
+        return {
+            **nothing.model_dump(),
+            "request_id": -1,
+            self.IDX_IN_BATCH_COLUMN: row[self.IDX_IN_BATCH_COLUMN],
+            "batch_uuid": "",
+            "time_taken_llm": -1,
+            "params": "",
+            "__inference_error__": error,
+        }
+
+    async def _generate_with_error_handling(self, row: dict[str, Any], batch_uuid: Any) -> dict[str, Any]:
+        if not self._awaited:
+            self._silence.awaits()
+        self._awaited += 1
+        try:
+            answered: dict[str, Any] = await super()._generate_with_error_handling(row, batch_uuid)
+        finally:
+            self._awaited -= 1
+            if self._awaited:
+                self._silence.awaits()
+            else:
+                self._silence.rests()
+        return answered
+
+
+def _request_id(row: dict[str, Any]) -> str:
+    return str(json.loads(row["row"])["request_id"])
 
 
 def _first_tokens(logprobs: Any) -> str | None:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import regex
 
+from pipeline.engines.base import ENGINE_DIED
 from pipeline.replies import Read, UnreadableError, WrittenReply, read
 from pipeline.rows import Generation, Made, Note, Reject, Row
 from pipeline.stages.base import Inputs, RowStage
@@ -43,11 +44,17 @@ class Parse(RowStage):
 def reply_of(row: Generation, shape: type[WrittenReply]) -> Read | Reject:
     """The reply of a row, or why there is none."""
     if row.error is not None:
-        return rejected(row, "prompt_too_long" if _TOO_LONG.search(row.error) else "engine_error", row.error)
+        return rejected(row, _why(row.error), row.error)
     try:
         return read(shape, row.reply or "", row.finish_reason)
     except UnreadableError as unreadable:
         return rejected(row, unreadable.reason, row.reply or f"finish_reason {row.finish_reason}")
+
+
+def _why(error: str) -> str:
+    if error.startswith(ENGINE_DIED):
+        return "engine_died"
+    return "prompt_too_long" if _TOO_LONG.search(error) else "engine_error"
 
 
 def rejected(row: Generation, reason: str, detail: str) -> Reject:
