@@ -20,6 +20,7 @@ from pipeline.stream import known_cause
 from pipeline.watcher import in_words
 from pipeline.work import Job
 
+STOPPED_S = 60.0
 SILENCE_S = 2.0
 """After so long without a finished part, progress counts the pieces of those under way."""
 
@@ -74,6 +75,15 @@ def result(reference: Any) -> Any:
         if known := known_cause(error):
             raise known from None
         raise
+
+
+def stop(running: Iterable[Any]) -> None:
+    """End what is still under way, and wait until it has ended: the next to come may write to the same place."""
+    left = list(running)
+    for reference in left:
+        ray.cancel(reference)
+    if left:
+        ray.wait(left, num_returns=len(left), timeout=STOPPED_S)
 
 
 def _task(function: Callable[..., Any], share: float) -> Callable[..., Any]:
