@@ -65,8 +65,8 @@ def _settled(job: Job, number: int) -> dict[str, bool]:
 
 def generate_part(job: Job, number: int, engine: str) -> Stats:
     """Answer part `number` with an engine that runs in this worker, committing pieces as replies come."""
-    if job.artifact.row_path(number).exists():
-        return job.artifact.part_stats(number) if len(job.engines) == 1 else Stats()
+    if done := job.artifact.made(number):
+        return done if len(job.engines) == 1 else Stats()
     todo = unanswered(job, number, engine)
     unread = _answer(job, number, engine, todo)
     _answer(job, number, engine, [one.again() for one in unread])
@@ -132,8 +132,8 @@ def assemble(job: Job, number: int) -> Stats:
     Raises EngineError where a request has no reply, or too many have errors; the pieces stay, and only what is missing or
     failed is asked the next time.
     """
-    if job.artifact.row_path(number).exists():
-        return job.artifact.part_stats(number)
+    if done := job.artifact.made(number):
+        return done
     stage, prompt = _asking(job)
     given = job.rows(number)
     wanted = stage.request_ids(given, prompt, _identities(job))

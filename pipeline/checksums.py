@@ -4,9 +4,13 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 
+from pipeline.files import space_for
+from pipeline.objects import at_store, is_local, place
 from pipeline.raw_config import ConfigError
 from pipeline.store import StoreError
 
@@ -32,13 +36,14 @@ def find_release(given: str, root: Path) -> Path:
 
     Raises ConfigError where there is none, and says what was looked for; and where there are several and none is the newest.
     """
-    if (Path(given) / SUMS).is_file():
-        return Path(given)
-    folders = [build / "release" for build in (root / given, Path(given))]
+    own = place(given)
+    if (own / SUMS).is_file():
+        return own
+    folders = [build / "release" for build in ([own] if "://" in given else [root / given, own])]
     placed = next(filter(None, map(_newest, folders)), [])
     if not placed:
         raise ConfigError(
-            f"{given}: no release; that folder has no {SUMS}, and no release is in {folders[0]} or in {folders[1]}. "
+            f"{given}: no release; that folder has no {SUMS}, and no release is in {' or in '.join(map(str, folders))}. "
             "`pairmill run` places one when it is done"
         )
     if len(placed) > 1:
@@ -59,7 +64,28 @@ def _newest(releases: Path) -> list[Path]:
     """The newest release of each export; where it is not written down, all that there are."""
     named = [releases / name for name in dict.fromkeys(latest(releases).values()) if Path(name).name == name]
     there = [folder for folder in named if (folder / SUMS).is_file()]
-    return there or sorted(sums.parent for sums in releases.glob(f"[!.]*/{SUMS}"))
+    return there or sorted(folder for folder in folders_in(releases) if (folder / SUMS).is_file())
+
+
+def folders_in(releases: Path) -> Iterator[Path]:
+    """What may be releases: the folders in a folder of them, without those that are not in place yet."""
+    return (path for path in (releases.iterdir() if releases.is_dir() else ()) if not path.name.startswith("."))
+
+
+@contextmanager
+def at_hand(release: Path) -> Iterator[Path]:
+    """The release as a local folder of its name; one in a store is fetched for as long as it is needed."""
+    if is_local(release):
+        yield release
+        return
+    stored = at_store(release)
+    with TemporaryDirectory(prefix="pairmill-") as folder:
+        with space_for(Path(folder)):
+            for name in stored.files():
+                at = Path(folder) / release.name / name
+                at.parent.mkdir(parents=True, exist_ok=True)
+                (stored / name).get(at)
+        yield Path(folder) / release.name
 
 
 def release_files(release: Path) -> list[ReleaseFile]:

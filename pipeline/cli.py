@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from pipeline import __version__
-from pipeline.cli_config import Changes, ConfigPath, build_folder, load
+from pipeline.cli_config import Changes, ConfigPath, build_folder, load, outputs
 from pipeline.cli_push import add_push
 from pipeline.cli_release import add_release, today
 from pipeline.cli_status import add_status
@@ -61,10 +61,12 @@ def _main(
 def plan(config: ConfigPath, changes: Changes = [], as_json: Annotated[bool, typer.Option("--json")] = False) -> None:  # noqa: B006 - typer's way
     """What would run, why, and what it would ask and cost. Starts nothing and writes nothing."""
     with _mistakes():
+        from pipeline.objects import looked_over
         from pipeline.planned import planned, table
 
         loaded, steps = load(config, changes)
-        lines = [planned(step, build_folder(loaded), loaded.engine_runtime) for step in steps]
+        build = looked_over(build_folder(loaded))
+        lines = [planned(step, build, loaded.engine_runtime) for step in steps]
         if as_json:
             typer.echo(json.dumps([line.as_json() for line in lines], indent=1))
             return
@@ -162,11 +164,12 @@ def _build(  # noqa: PLR0913 - the options of two commands
     is_pilot: bool = False,
 ) -> None:
     """Run the steps and show how it goes; a pilot has its own to show at the end, and its release is none."""
+    from pipeline.objects import local_part
     from pipeline.progress import JsonLines, Progress
     from pipeline.release.place import place_new
     from pipeline.terminal import chatter_to
 
-    with chatter_to(folder, json_lines=config.runtime.log == "json") as (out, err, log):
+    with chatter_to(local_part(folder), json_lines=config.runtime.log == "json") as (out, err, log):
         watcher = JsonLines(out) if as_json else Progress([step.name for step in steps], out, quiet=quiet)
         if not (as_json or quiet):
             print(f"Ray's and the engine's own messages go to {log}", file=out)
@@ -230,14 +233,14 @@ def show(  # noqa: PLR0913 - the options of a command
     ] = False,
     count: Annotated[int, typer.Option("-n", min=1, help="How many rows.")] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
-    root: Annotated[str, typer.Option(help="The folder of all outputs.")] = "outputs",
+    root: Annotated[str, typer.Option(help="Where all outputs are.")] = "outputs",
 ) -> None:
     """Read a few rows of a step, or of its rejects, evenly from the whole; or its ledger."""
     with _mistakes():
         from pipeline.show import as_json as row_as_json
         from pipeline.show import find, ledger_lines, sample, told
 
-        artifact = find(build, step, Path(root))
+        artifact = find(build, step, outputs(root))
         if ledger:
             typer.echo("\n".join(ledger_lines(artifact)))
             return

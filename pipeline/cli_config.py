@@ -49,4 +49,24 @@ def load(
 
 
 def build_folder(config: "Config") -> Path:
-    return (Path(config.runtime.root).expanduser() / config.recipe.name).resolve()
+    """Where the outputs of a recipe are. Raises StoreError where that is in a store that cannot be reached."""
+    from pipeline.objects import place
+
+    runtime = config.runtime
+    return _reached(place(runtime.root, runtime.store_patience_s, runtime.cache or "") / config.recipe.name)
+
+
+def outputs(root: str) -> Path:
+    """Where all outputs are, given on the command line. Raises as `build_folder` does."""
+    from pipeline.objects import place
+
+    return _reached(place(root))
+
+
+def _reached(folder: Path) -> Path:
+    from pipeline.objects import at_store, is_local
+
+    if is_local(folder):
+        return folder.resolve()
+    at_store(folder).check()
+    return folder

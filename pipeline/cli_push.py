@@ -3,12 +3,12 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipeline.checksums import find_release
+from pipeline.checksums import at_hand, find_release
+from pipeline.cli_config import outputs
 from pipeline.push import push as push_release
 
 
@@ -25,18 +25,18 @@ def add_push(app: typer.Typer, mistakes: Callable[[], AbstractContextManager[Non
         dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would go; ask and send nothing.")] = False,
         branch: Annotated[str, typer.Option(help="The branch that the commit goes on.")] = "main",
         message: Annotated[str | None, typer.Option("--message", "-m", help="The commit's message.")] = None,
-        root: Annotated[str, typer.Option(help="The folder of all outputs.")] = "outputs",
+        root: Annotated[str, typer.Option(help="Where all outputs are.")] = "outputs",
     ) -> None:
         """Put a release on the Hugging Face Hub: one commit, and a tag of its name. Log in with `hf auth login` or HF_TOKEN."""
         with mistakes():
             if not sys.stderr.isatty():
                 _without_bars()
-            folder = find_release(release, Path(root).expanduser())
-            sent = push_release(
-                folder, repository, private=not public, revision=branch, message=message, dry_run=dry_run
-            )
-            for line in sent:
-                typer.echo(line)
+            with at_hand(find_release(release, outputs(root))) as folder:
+                sent = push_release(
+                    folder, repository, private=not public, revision=branch, message=message, dry_run=dry_run
+                )
+                for line in sent:
+                    typer.echo(line)
 
 
 def _without_bars() -> None:

@@ -4,10 +4,11 @@ import json
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from pipeline.cli_config import outputs
 
 LOOK_S = 2.0
 CLEAR = "\x1b[H\x1b[2J"
@@ -19,7 +20,7 @@ def add_status(app: typer.Typer, mistakes: Callable[[], AbstractContextManager[N
     @app.command(epilog="Example: pairmill status quickstart --watch")
     def status(
         build: Annotated[str, typer.Argument(metavar="BUILD", help="A recipe's name, or the folder of its outputs.")],
-        root: Annotated[str, typer.Option(help="The folder of all outputs.")] = "outputs",
+        root: Annotated[str, typer.Option(help="Where all outputs are.")] = "outputs",
         as_json: Annotated[
             bool, typer.Option("--json", help="Print one JSON object, with --watch one a line.")
         ] = False,
@@ -31,7 +32,7 @@ def add_status(app: typer.Typer, mistakes: Callable[[], AbstractContextManager[N
             from pipeline.status import told
 
             while True:
-                found = status_of(build, Path(root))
+                found = status_of(build, outputs(root))
                 text = json.dumps(found.as_json(), ensure_ascii=False) if as_json else "\n".join(told(found))
                 if watch and not as_json:
                     typer.echo(CLEAR, nl=False)  # which click leaves out where nobody looks on

@@ -29,6 +29,7 @@ from pipeline.engines.echo import Echo
 from pipeline.engines.openai import OpenAI
 from pipeline.engines.vllm import Vllm
 from pipeline.exporters.export import Export
+from pipeline.objects import place
 from pipeline.raw_config import ConfigError, nearest, read_raw
 from pipeline.retrievers.base import Retriever
 from pipeline.stages.audit import Audit
@@ -66,6 +67,7 @@ from pipeline.stages.search import Search
 from pipeline.stages.select import Select
 from pipeline.stages.siblings import Siblings
 from pipeline.stages.split import Split
+from pipeline.stores import PATIENCE_S
 
 __all__ = ["AnyEngine", "AnyStage", "Config", "ConfigError", "Recipe", "Runtime", "from_mapping", "load"]
 
@@ -134,9 +136,8 @@ AnyStage = Annotated[SerializeAsAny[_Shipped], WrapValidator(_own_or_shipped)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")]
 
 
-def _a_folder(root: str) -> str:
-    if "://" in root:
-        raise ValueError(f"{root} is no folder; object stores are not supported yet")
+def _a_place(root: str) -> str:
+    place(root)  # raises where there cannot be such a one
     return root
 
 
@@ -168,7 +169,9 @@ class StepRuntime(BaseModel):
 class Runtime(BaseModel):
     """Where and how fast. None of it is part of a fingerprint.
 
-    `root` is the folder of all outputs, on this machine or a file system that all machines share. `cpus` is how many to use
+    `root` is where all outputs are: a folder, on this machine or a file system that all machines share, or a place in an object
+    store (s3://bucket/prefix). What a store does not answer is asked again for `store_patience_s`. `cache` is the folder, on each
+    machine's own disk, of what is built once and of logs where outputs are in a store (PAIRMILL_CACHE, ~/.cache/pairmill). `cpus` is how many to use
     of those here (None: all). `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
     or an address. `log` is how the lines of a run's log are written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
@@ -181,7 +184,9 @@ class Runtime(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    root: Annotated[str, AfterValidator(_a_folder)] = "outputs"
+    root: Annotated[str, AfterValidator(_a_place)] = "outputs"
+    store_patience_s: Annotated[float, Field(ge=0)] = PATIENCE_S
+    cache: str | None = None
     ray: Literal["auto", "local"] | Annotated[str, StringConstraints(pattern=r"^(ray://)?[\w.\-\[\]:]+:\d+$")] = "auto"
     cpus: PositiveInt | None = None
     part_rows: PositiveInt = 2000

@@ -1,4 +1,4 @@
-"""One run of a build at a time, on one machine."""
+"""One run of a build at a time: on one machine by a lock of its kernel, in a store by claims."""
 
 import fcntl
 import os
@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from pipeline.claims import claimed
+from pipeline.objects import at_store, is_local
 from pipeline.store import StoreError
 
 
 @contextmanager
 def lock(folder: Path) -> Iterator[None]:
-    """Hold the build; another run of it on this machine is told so at once. The kernel frees it however the process ends."""
+    """Hold the build; another run of it is told so. The kernel frees it however the process ends; of a store see `claimed`."""
+    if not is_local(folder):
+        with claimed(at_store(folder)):
+            yield
+        return
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / ".lock").open("a+")

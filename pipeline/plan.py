@@ -14,10 +14,11 @@ from pipeline.config import ConfigError, Recipe
 from pipeline.digest import digest
 from pipeline.engines.base import Engine
 from pipeline.engines.vllm import Vllm
+from pipeline.objects import is_local
 from pipeline.prompts import Prompt
 from pipeline.refusals import check_asking, check_bank, check_choices, check_joined, check_parsing
 from pipeline.rows import Row
-from pipeline.stages.base import JoinedStage, MappedStage, Stage, StageError, stage_kind
+from pipeline.stages.base import JoinedStage, MappedStage, Stage, StageError, TableStage, stage_kind
 from pipeline.stages.generate import Generate
 from pipeline.stages.instruct import Instruct
 from pipeline.stages.parse.base import Parse
@@ -88,6 +89,7 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
     }
     given = {field: _row_type(name, stage, field, steps) for field, steps in inputs.items()}
     files = {field: file(value) for field in stage.file_fields if (value := getattr(stage, field)) is not None}
+    _check_readable(name, stage, files)
     prompts = {wanted: prompt(wanted) for wanted in stage.prompt_names()}
     engines = _engines(name, stage, recipe)
     facets = _facets(stage, inputs)
@@ -122,6 +124,15 @@ def _step(  # noqa: PLR0913 - the rim hands in what is not pure
         stage.facet_names(facets, prompts),
         identity,
     )
+
+
+def _check_readable(name: str, stage: Stage, files: Mapping[str, Path]) -> None:
+    """Readers have what they read fetched; other stages open their files wherever they run."""
+    far = next((field for field, path in files.items() if not is_local(path)), None)
+    if far and not isinstance(stage, TableStage):
+        raise ConfigError(
+            f"steps.{name}.{far}: {files[far]} is in a store, which readers alone read; copy it to a local file"
+        )
 
 
 def _models(stage: Stage, content: Callable[[Path], str]) -> dict[str, str]:

@@ -10,20 +10,26 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pipeline import __version__, asking, work
+from pipeline import asking, built, work
 from pipeline.cluster import Cluster, Patience, joined
+from pipeline.commit import commit
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
 from pipeline.interrupts import heed, interruptible
 from pipeline.lock import lock
+from pipeline.objects import is_local
 from pipeline.plan import Step
-from pipeline.stages.base import ActorStage, ComparingStage, MappedStage, TableStage
-from pipeline.store import Dataset, Stats, StoreError
-from pipeline.stream import BudgetError, answered
+from pipeline.repair import Repairs
+from pipeline.stages.base import ActorStage, ComparingStage, TableStage
+from pipeline.store import CorruptPart, Dataset, Stats
+from pipeline.stream import answered
 from pipeline.tries import Asking, Course, Toll
 from pipeline.watcher import Watcher
 from pipeline.work import Job, Writer
 from pipeline.workers import Terms, Workers, tables, workers_of
+
+LOOKED_S = 5.0
+"""How often it is looked how far a table is in a store, where a look is a listing."""
 
 
 @dataclass(frozen=True)
@@ -54,25 +60,38 @@ class Build:
             if todo:
                 with interruptible(), joined(self.config.runtime) as cluster:
                     self._run(todo, cluster)
+            for step in self.steps:
+                built.forget(step.artifact(self.folder))
 
     def _run(self, todo: list[Step], cluster: Cluster) -> None:
+        repairs = Repairs(self.steps, self.folder, self.watcher)
         while todo:
             heed()
-            ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
-            plain = [step for step in ready if not step.engines]
-            whole = [step for step in plain if isinstance(step.stage, TableStage)]
-            made = whole or plain[:1] or ready
-            if whole:
-                self._tables(whole, cluster)
-            elif plain:
-                self._make(plain[0], cluster)
-            else:
-                self._generate(ready, cluster)
-            todo[:] = [step for step in todo if step not in made]
+            try:
+                made = self._next(todo, cluster)
+                todo = [step for step in todo if step not in made]
+            except CorruptPart as corrupt:
+                # What else was under way may be done by now.
+                left = [step for step in todo if not step.artifact(self.folder).is_committed]
+                todo = repairs.withdraw(corrupt, left)
+
+    def _next(self, todo: Sequence[Step], cluster: Cluster) -> Sequence[Step]:
+        """Make the steps that come next, and return them."""
+        ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
+        plain = [step for step in ready if not step.engines]
+        whole = [step for step in plain if isinstance(step.stage, TableStage)]
+        if whole:
+            self._tables(whole, cluster)
+        elif plain:
+            self._make(plain[0], cluster)
+        else:
+            self._generate(ready, cluster)
+        return whole or plain[:1] or ready
 
     def _make(self, step: Step, cluster: Cluster) -> None:
         began = time.monotonic()
         job = self._job(step)
+        job.artifact.touch()
         self.watcher.started(step.name, job.over.count())
         with workers_of(step.stage, self._terms(step, cluster)) as workers:
             if isinstance(step.stage, ComparingStage) and not work.is_built(job):
@@ -91,27 +110,33 @@ class Build:
         running = list(steps)
         for step in steps:
             self.watcher.started(step.name, None)
+        looked = time.monotonic()
         for ended in tables(terms).ended(courses):
             for step, total in ended:
                 parts = len(jobs[step.name].artifact.part_numbers())
                 self.watcher.committed(step.name, parts, parts)
                 self._commit(step, total, began)
                 running.remove(step)
-            for step in running:
-                job = jobs[step.name]
-                parts = len(job.artifact.part_numbers())
-                self.watcher.committed(step.name, parts, None)
-                self.watcher.advanced(step.name, Stats(parts * job.part_rows, parts * job.part_rows))
+            if is_local(self.folder) or time.monotonic() - looked > LOOKED_S:
+                looked = time.monotonic()
+                for step in running:
+                    job = jobs[step.name]
+                    parts = len(job.artifact.part_numbers())
+                    self.watcher.committed(step.name, parts, None)
+                    self.watcher.advanced(step.name, Stats(parts * job.part_rows, parts * job.part_rows))
 
     def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], workers: Workers) -> Stats:
-        """Make all parts, a bounded number at a time, and return their sum."""
-        total, parts = Stats(), 0
-        for stats in workers.results(make, job, _all_parts(job)):
-            total += stats or Stats()
-            parts += stats is not None
-            self.watcher.committed(step.name, parts, len(job.paths))
+        """Make all parts, a bounded number at a time, note how many rows each has, and return their sum."""
+        total, counts = Stats(), {}
+        for made in workers.results(work.numbered(make), job, _all_parts(job)):
+            if made:
+                number, stats = made
+                counts[number] = stats.rows_out
+                total += stats
+            self.watcher.committed(step.name, len(counts), len(job.paths))
             if not step.engines:
                 self.watcher.advanced(step.name, total)
+        job.artifact.write_counts([counts[number] for number in sorted(counts)])
         return total
 
     def _generate(self, steps: list[Step], cluster: Cluster) -> None:
@@ -120,6 +145,7 @@ class Build:
         jobs = {step.name: self._job(step) for step in steps}
         so_far = {name: _committed(job) for name, job in jobs.items()}
         for step in steps:
+            jobs[step.name].artifact.touch()
             self.watcher.started(step.name, step.stage.most_rows(jobs[step.name].over.count()))
         for name in dict.fromkeys(name for step in steps for name in step.engines):
             asking_it = {step.name: jobs[step.name] for step in steps if name in step.engines}
@@ -158,8 +184,7 @@ class Build:
         parts = [
             {"job": name, "number": number}
             for name, job in jobs.items()
-            for number in range(len(job.paths))
-            if not job.artifact.row_path(number).exists()
+            for number in sorted({*range(len(job.paths))} - {*job.artifact.part_numbers()})
         ]
         while parts:
             unread = []
@@ -173,28 +198,8 @@ class Build:
             parts = unread
 
     def _commit(self, step: Step, total: Stats, began: float) -> None:
-        if isinstance(step.stage, MappedStage) and total.rows_in != self._job(step).over.count():
-            raise StoreError(
-                f"{step.artifact(self.folder).folder}: its parts were made of other rows than its input now has; "
-                "remove the folder to have it made again"
-            )
-        allowed = self._allowed(step)
-        if total.rows_rejected > allowed * (total.rows_out + total.rows_rejected):
-            raise BudgetError(_over_budget(self.folder.name, step, total, allowed))
         seconds = time.monotonic() - began
-        manifest = {
-            "step": step.name,
-            "fingerprint": step.fingerprint,
-            "identity": dict(step.identity),
-            "inputs": {
-                field: [given.artifact(self.folder).folder.name for given in steps]
-                for field, steps in step.inputs.items()
-            },
-            "rows": step.row_type.__name__,
-            "seconds": round(seconds, 3),
-            "pairmill": __version__,
-        }
-        step.artifact(self.folder).commit(manifest, total)
+        commit(step, self.folder, total, seconds, self._allowed(step))
         self.watcher.finished(step.name, total, seconds)
 
     def _terms(self, step: Step, cluster: Cluster) -> Terms:
@@ -232,15 +237,6 @@ class Build:
             },
             most_errors=self._allowed(step),
         )
-
-
-def _over_budget(build: str, step: Step, total: Stats, allowed: float) -> str:
-    reasons = sorted(total.rejected.items(), key=lambda item: -item[1])[:3]
-    said = ", ".join(f"{reason} {count:,}" for reason, count in reasons)
-    return (
-        f"{step.name}: rejected {total.rows_rejected:,} of {total.rows_out + total.rows_rejected:,} rows, more than the {allowed:.0%} it may: {said}. "
-        f"Look at them with `pairmill show {build} {step.name} --rejects`, or allow more with --set runtime.max_rejected.{step.name}=1"
-    )
 
 
 def _committed(job: Job) -> Stats:

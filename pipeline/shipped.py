@@ -7,6 +7,7 @@ a checkout the checkout itself, in an installed wheel the copies in it.
 from collections.abc import Sequence
 from pathlib import Path
 
+from pipeline import inputs
 from pipeline.config import ConfigError
 
 
@@ -34,10 +35,12 @@ def prompt_folders(config: Path) -> list[Path]:
 
 
 def find_file(given: str, config: Path) -> Path:
-    """A file or folder that a config names, absolute.
+    """A file or folder that a config names, absolute, or in an object store.
 
     Raises ConfigError where there is none.
     """
+    if "://" in given:
+        return inputs.find(given)
     beside = (folder / given for folder in prompt_folders(config))  # banks of texts stand with the prompts
     places: Sequence[Path] = [Path(given).expanduser(), config.parent / given, *beside]
     for path in places:

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from pipeline.store import Artifact, StoreError
+from pipeline.objects import place
+from pipeline.store import Artifact, StoreError, count_rows, read_table
 from pipeline.tables import aligned
 
 WIDTH = 200
@@ -31,7 +30,7 @@ def find(build: str, step: str, root: Path) -> Artifact:
 
 def build_in(build: str, root: Path) -> Path:
     """The folder of a build that is named or is a folder itself. Raises StoreError where there is none."""
-    for folder in (root / build, Path(build)):
+    for folder in [place(build)] if "://" in build else [root / build, Path(build)]:
         if folder.is_dir():
             return folder
     known = sorted(path.name for path in root.iterdir() if path.is_dir()) if root.is_dir() else []
@@ -50,14 +49,14 @@ def _is_step(folder: Path) -> bool:
 def sample(artifact: Artifact, count: int, *, rejects: bool) -> Iterator[dict[str, Any]]:
     """Rows at even steps through all parts."""
     paths = artifact.reject_paths() if rejects else artifact.row_paths()
-    sizes = [pq.read_metadata(path).num_rows for path in paths]
+    sizes = artifact.counts() if artifact.is_committed and not rejects else list(map(count_rows, paths))
     total = sum(sizes)
     wanted = [total * at // count for at in range(count)] if total > count else list(range(total))
     start = 0
     for path, size in zip(paths, sizes, strict=True):
         inside = [at - start for at in wanted if start <= at < start + size]
         if inside:
-            yield from pq.read_table(path).take(inside).to_pylist()
+            yield from read_table(path).take(inside).to_pylist()
         start += size
 
 
@@ -102,7 +101,7 @@ def ledger_lines(artifact: Artifact) -> Iterator[str]:
     stats = artifact.stats_so_far()
     heads: tuple[str, ...] = ("check", "saw", "rejected", "of those", "alone")
     rows: list[tuple[str, ...]]
-    measured = artifact.built / "calibration.json"
+    measured = artifact.stored / "calibration.json"
     if stats.ledger:
         rows = [
             (check, f"{saw:,}", f"{rejected:,}", f"{rejected / max(1, saw):.1%}", f"{alone:,}")

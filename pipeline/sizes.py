@@ -8,7 +8,6 @@ from statistics import fmean
 from typing import Any, TypeVar
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.draws import OTHERS, SAME
 from pipeline.engines import bundled
@@ -30,7 +29,7 @@ from pipeline.stages.no_corpus import BlankSeeds
 from pipeline.stages.read_hf import HubReader
 from pipeline.stages.sample import Sample
 from pipeline.stages.search import Search
-from pipeline.store import Artifact
+from pipeline.store import Artifact, read_table
 
 PARTS_READ, ROWS_READ = 8, 64  # rows of several parts, since a corpus often comes language by language
 DOCUMENT_WORDS = 500  # of a document that nothing is known of
@@ -160,7 +159,7 @@ def _read(folder: Path, columns: tuple[str, str]) -> tuple[Text, ...]:
     texts: list[Text] = []
     paths = few(Artifact(folder).row_paths(), PARTS_READ)
     for path in paths:
-        table = pq.read_table(path, columns=list(columns))
+        table = read_table(path, columns)
         numbers = pa.array(few(range(table.num_rows), ROWS_READ // len(paths)), pa.int64())
         values = zip(*(table.column(name).take(numbers).to_pylist() for name in columns), strict=True)
         texts += (Text(tag, len(text), text) for text, tag in values)

@@ -5,24 +5,24 @@ or finds it made.
 """
 
 import gc
-import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline import built
 from pipeline.engines.base import Engine, Runtime
+from pipeline.files import space_for
+from pipeline.inputs import at_hand
 from pipeline.prompts import Prompt
 from pipeline.rows import Binned, Made, Note, Reject, Row, Tally, from_table, to_table
 from pipeline.stages.base import (
-    GATHERED,
-    SPREAD,
     ActorStage,
     Batch,
     ComparingStage,
@@ -33,9 +33,8 @@ from pipeline.stages.base import (
     Share,
     Stage,
     TableStage,
-    shares,
 )
-from pipeline.store import Artifact, Dataset, Stats, placed_folder, write_bytes, write_table
+from pipeline.store import Artifact, Dataset, Stats, read_table, write_table
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,13 @@ class Job:
     def rows(self, number: int, of: str | None = None) -> list[Row]:
         """The rows of a part of the mapped input, or of another."""
         given = self.inputs[of] if of else self.over
-        return list(from_table(given.row_type, pq.read_table(given.path(number))))
+        return list(from_table(given.row_type, read_table(given.path(number))))
 
 
 def run_part(job: Job, number: int) -> Stats:
     """Make part `number` of a row, joined or actor stage, unless it is made, and return what became of it."""
-    if job.artifact.row_path(number).exists():
-        return job.artifact.part_stats(number)
+    if done := job.artifact.made(number):
+        return done
     mapped = _mapped(job, number)
     with _uncollected():
         given = job.rows(number)
@@ -112,8 +111,22 @@ def _mapped(job: Job, number: int) -> Batch:
     if isinstance(stage, JoinedStage):
         return lambda given: stage.joined(given, job.rows(number, stage.beside))
     assert isinstance(stage, ActorStage)
-    batch: Batch = opened(job, lambda: stage.open(job.context))
+    batch: Batch = opened(job, lambda: stage.open(_fetched(job)))
     return batch
+
+
+def _fetched(job: Job) -> Context:
+    """The context of a stage whose built folder is at hand on this machine."""
+    built.fetched(job.artifact)
+    return job.context
+
+
+Numbered: TypeAlias = Callable[[Job, int], tuple[int, Stats]]
+
+
+def numbered(make: Callable[[Job, int], Stats]) -> Numbered:
+    """The function, which says of which part its stats are."""
+    return lambda job, number: (number, make(job, number))
 
 
 _OPEN: dict[tuple[Path, str], Any] = {}
@@ -158,25 +171,23 @@ def build(job: Job) -> None:
     if not isinstance(job.stage, ActorStage):
         return
     if not is_built(job):
-        job.artifact.built.mkdir(parents=True, exist_ok=True)
+        built.prepare(job.artifact)
         if isinstance(job.stage, ComparingStage):
             for number, share in enumerate(cut_in_shares(job)):
                 spread(job, share, number)
             for bucket in range(job.stage.buckets(job.over.count())):
                 gather(job, bucket)
-        job.stage.build(job.context)
-        write_bytes(_built_path(job), b"")
+            built.fetch_scratch(job.artifact)
+        with space_for(job.artifact.built):
+            job.stage.build(job.context)
+        built.keep(job.artifact)
     # Only now, and again after a kill: a share of which half is gone would be taken for one that is there.
-    for scratch in (SPREAD, GATHERED):
-        shutil.rmtree(job.artifact.built / scratch, ignore_errors=True)
+    if isinstance(job.stage, ComparingStage):
+        built.clear_scratch(job.artifact)
 
 
 def is_built(job: Job) -> bool:
-    return _built_path(job).exists()
-
-
-def _built_path(job: Job) -> Path:
-    return job.artifact.folder / "built.done"
+    return built.is_built(job.artifact)
 
 
 def cut_in_shares(job: Job) -> list[Share]:
@@ -185,9 +196,9 @@ def cut_in_shares(job: Job) -> list[Share]:
     cut: list[Share] = []
     first = rows = 0
     paths: list[Path] = []
-    for path in job.stage.compared(job.context):
+    for path, count in job.stage.compared(job.context):
         paths.append(path)
-        rows += pq.read_metadata(path).num_rows
+        rows += count
         if rows >= job.stage.share_rows:
             cut.append(Share(first, tuple(paths), job.over.row_type))
             first, rows, paths = first + rows, 0, []
@@ -197,14 +208,15 @@ def cut_in_shares(job: Job) -> list[Share]:
 def spread(job: Job, share: Share, number: int) -> None:
     """Send share `number` to its buckets, unless it is sent."""
     assert isinstance(job.stage, ComparingStage)
-    folder = job.artifact.built / SPREAD / f"{number:05}"
-    if folder.exists():
+    if built.is_sent(built.share_folder(job.artifact, number)):
         return
-    with placed_folder(folder) as beside, ExitStack() as files:
+    with built.placed_share(job.artifact, number) as beside, ExitStack() as files:
         writers: dict[int, pq.ParquetWriter] = {}
         for bucket, table in job.stage.spread(share, replace(job.context, folder=beside)):
             if bucket not in writers:
-                writer = pq.ParquetWriter(_bucket_path(beside, bucket), table.schema, compression="zstd")
+                writer = pq.ParquetWriter(
+                    beside / built.bucket_name(bucket), table.schema, compression="zstd", write_page_checksum=True
+                )
                 writers[bucket] = files.enter_context(writer)
             writers[bucket].write_table(table)
 
@@ -212,28 +224,29 @@ def spread(job: Job, share: Share, number: int) -> None:
 def gather(job: Job, bucket: int) -> None:
     """Gather what the shares sent to a bucket, unless it is gathered."""
     assert isinstance(job.stage, ComparingStage)
-    path = job.artifact.built / GATHERED / f"{bucket:05}.parquet"
+    path = job.artifact.stored / built.GATHERED / f"{bucket:05}.parquet"
     if path.exists():
         return
-    sent = [_bucket_path(folder, bucket) for folder in shares(job.context)]
-    if tables := [pq.read_table(one) for one in sent if one.exists()]:
+    if tables := [read_table(one) for one in built.sent_to(job.artifact, bucket)]:
         write_table(path, job.stage.gather(pa.concat_tables(tables), job.context))
-
-
-def _bucket_path(folder: Path, bucket: int) -> Path:
-    return folder / f"bucket-{bucket:05}.parquet"
 
 
 def run_table(job: Job) -> Stats:
     """Run a table stage from its beginning, cutting its rows into parts."""
     assert isinstance(job.stage, TableStage)
     job.artifact.clear()
-    job.artifact.built.mkdir(parents=True, exist_ok=True)
+    built.prepare(job.artifact)
     # Its rows are those of the first field that it takes; in others it looks things up.
     rows_in = next((dataset.count() for dataset in job.inputs.values()), None)
-    total = Stats()
-    for number, made in enumerate(_cut(job.stage.table(job.context), job.part_rows)):
-        total += _write(job, number, made, rows_in=None)
+    total, counts = Stats(), []
+    with at_hand(job.files, job.artifact.built) as files, space_for(job.artifact.built):
+        made_rows = job.stage.table(replace(job.context, files=files))
+        for number, made in enumerate(_cut(made_rows, job.part_rows)):
+            stats = _write(job, number, made, rows_in=None)
+            counts.append(stats.rows_out)
+            total += stats
+    built.keep_table(job.artifact)
+    job.artifact.write_counts(counts)
     return total if rows_in is None else replace(total, rows_in=rows_in)
 
 

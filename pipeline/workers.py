@@ -23,6 +23,7 @@ from pipeline.tries import Course, LostError, steadily
 from pipeline.watcher import in_words
 from pipeline.work import Job
 
+STOPPED_S = 60.0
 SILENCE_S = 2.0
 """After so long without a finished part, progress counts the pieces of those under way."""
 
@@ -109,8 +110,7 @@ class Workers:
                     done, _ = ray.wait(list(running), timeout=SILENCE_S)
                     yield [one for reference in done for one in self._go_on(reference, running)]
         finally:
-            for reference in running:
-                ray.cancel(reference)
+            stop(running)
 
     def _started(self, call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         function, arguments = call
@@ -166,6 +166,15 @@ def result(reference: Any) -> Any:
         raise LostError("its machine was short of memory and Ray ended its worker, OutOfMemoryError") from error
     except ray.exceptions.RayError as error:
         raise StageError(f"Ray could not run a task: {type(error).__name__}: {str(error)[:300]}") from error
+
+
+def stop(running: Iterable[Any]) -> None:
+    """End what is still under way, and wait until it has ended: the next to come may write to the same place."""
+    left = list(running)
+    for reference in left:
+        ray.cancel(reference)
+    if left:
+        ray.wait(left, num_returns=len(left), timeout=STOPPED_S)
 
 
 def _task(terms: Terms) -> Start:

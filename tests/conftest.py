@@ -133,6 +133,7 @@ def commit(
         stats = Stats(rows_in=len(part), rows_out=len(part))
         artifact.write_part(number, to_table(row_type, part), [], stats)
         total += stats
+    artifact.write_counts([len(rows[start : start + part_rows]) for start in range(0, len(rows) or 1, part_rows)])
     artifact.commit({"rows": row_type.__name__, "inputs": above or {}}, total)
     return Dataset(row_type, (artifact,))
 
@@ -236,9 +237,9 @@ def make(step: plan.Step, loaded: config.Config, build: Path) -> Stats:
         work.build(one)
         gives_rows = not isinstance(step.stage, ActorStage) or step.stage.gives_rows
         parts = range(len(one.paths)) if gives_rows else ()
-        total = sum((_part(one, number) for number in parts), Stats())
-        if not gives_rows:
-            total = Stats(one.over.count(), one.over.count())
+        made = [_part(one, number) for number in parts]
+        one.artifact.write_counts([stats.rows_out for stats in made])
+        total = sum(made, Stats()) if gives_rows else Stats(one.over.count(), one.over.count())
     made_of = {field: [given.artifact(build).folder.name for given in steps] for field, steps in step.inputs.items()}
     manifest = {"step": step.name, "identity": dict(step.identity), "inputs": made_of, "rows": step.row_type.__name__}
     one.artifact.commit(manifest, total)

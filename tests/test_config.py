@@ -258,6 +258,8 @@ def test_a_config_comes_back_from_its_own_dump() -> None:
 
 RUNTIMES = {
     "root": "x",
+    "store_patience_s": 5.0,
+    "cache": "y",
     "ray": "local",
     "cpus": 3,
     "part_rows": 7,

@@ -190,11 +190,15 @@ def test_a_data_set_reads_several_steps_one_after_the_other(tmp_path: Path) -> N
     ]
 
 
-def test_the_folder_of_a_committed_step_is_listed_once_for_all_of_its_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_of_an_earlier_version", [False, True])
+def test_the_folder_of_a_committed_step_is_not_listed_for_each_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_of_an_earlier_version: bool
 ) -> None:
     rows = [document(number) for number in range(5)]
     one, other = (commit(tmp_path / name, Document, rows, part_rows=2) for name in "ab")
+    if is_of_an_earlier_version:
+        for name in "ab":
+            (tmp_path / name / "parts.json").unlink()
     both = Dataset(Document, (*one.artifacts, *other.artifacts))
     listed: list[Path] = []
     listing = store._part_numbers
@@ -205,8 +209,9 @@ def test_the_folder_of_a_committed_step_is_listed_once_for_all_of_its_parts(
 
     monkeypatch.setattr(store, "_part_numbers", noted)
     found = [both.path(number) for number in range(6)]
-    assert len(listed) == 2
+    assert len(listed) == (2 if is_of_an_earlier_version else 0)
     assert found == [*one.paths(), *other.paths()]
+    assert [rows for _, rows in both.sized_paths()] == [2, 2, 1, 2, 2, 1]
     with pytest.raises(IndexError):
         both.path(6)
     shutil.rmtree(tmp_path / "b")

@@ -183,7 +183,7 @@ def test_a_build_that_is_killed_while_it_clears_up_is_whole(tmp_path: Path, monk
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipeline.work.shutil.rmtree", killed)
+        patched.setattr("pipeline.built.shutil.rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
             work.build(one)
     CALLS.clear()

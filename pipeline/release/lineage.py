@@ -172,7 +172,7 @@ def _audited(step: Step) -> Iterator[Step]:
 
 def _mixes(steps: Iterable[Step], build: Path) -> Iterator[MixFound]:
     for step in steps:
-        path = step.artifact(build).built / MIX
+        path = step.artifact(build).stored / MIX
         if path.is_file():
             try:
                 found = json.loads(path.read_text("utf-8"))

@@ -1,29 +1,31 @@
 """A release as a folder that never changes: outputs/RECIPE/release/NAME, whole or not at all.
 
 The files of an export are linked there, not copied, and made read-only in both places: nothing writes to a committed step
-again. What we add holds no date and no machine, so that the same build gives the same bytes; its folder's name is the date.
+again. In a store they are copied within it, and SHA256SUMS comes last: what has none is no release. What we add holds no date and no machine, so that the same build gives the same bytes; its folder's name is the date.
 """
 
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from pipeline.checksums import LATEST, SUMS, latest, sha256_of, sums_of
+from pipeline import built
+from pipeline.checksums import LATEST, SUMS, folders_in, latest, sha256_of, sums_of
 from pipeline.config import ConfigError, Recipe
 from pipeline.exporters.export import Export
+from pipeline.files import link, placed_folder, remove_all, write_bytes
 from pipeline.lock import lock
+from pipeline.objects import at_store, is_local
 from pipeline.plan import Step, check_made
 from pipeline.release.built import CARD, CONTENTS, CROISSANT, LINEAGE, Contents, read_contents
 from pipeline.release.card import card
 from pipeline.release.croissant import Stored, croissant
 from pipeline.release.lineage import Lineage, export_as_json, licenses_of, read_lineage
 from pipeline.release.origins import origins
-from pipeline.store import PLACING, StoreError, link, placed_folder, write_bytes
+from pipeline.store import PLACING, Artifact, StoreError
 
 _NAME = re.compile(r"[A-Za-z0-9]+([._-][A-Za-z0-9]+)*")
 """What is a folder's name everywhere, and a tag's on the Hub."""
@@ -56,7 +58,7 @@ def place_named(recipe: Recipe, steps: Sequence[Step], build: Path, name: str) -
     if not _NAME.fullmatch(name) or len(name) > 64 or name.endswith(".lock"):
         raise ConfigError(f"--name: {name!r} is no name of letters, digits, and single . _ or - between them")
     folders = [_folder(build, name, number) for number in range(1, len(exports) + 1)]
-    if taken := next((folder for folder in folders if folder.exists()), None):
+    if taken := next(filter(_is_taken, folders), None):
         raise ConfigError(f"--name: {taken} is there already, and a release does not change; choose another name")
     with lock(build):
         _clear(build)
@@ -82,13 +84,17 @@ def _folder(build: Path, name: str, number: int) -> Path:
 
 
 def _free(build: Path, day: str) -> Path:
-    return next(folder for number in count(1) if not (folder := _folder(build, day, number)).exists())
+    return next(folder for number in count(1) if not _is_taken(folder := _folder(build, day, number)))
+
+
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() if is_local(folder) else (folder / SUMS).is_file()
 
 
 def _clear(build: Path) -> None:
     """Remove what a placing that was killed left; nobody else places there while the build is held."""
     for left in (build / "release").glob(f"{PLACING}*"):
-        shutil.rmtree(left, ignore_errors=True)
+        remove_all(left)
 
 
 def _note_latest(build: Path, exports: Sequence[Step], placed: list[Path]) -> list[Path]:
@@ -101,12 +107,12 @@ def _note_latest(build: Path, exports: Sequence[Step], placed: list[Path]) -> li
 
 def _released(recipe: Recipe, step: Step, build: Path) -> Path | None:
     """A release of just this export, if there is one: the newest, where that is one."""
-    built, releases = step.artifact(build).built, build / "release"
-    files, newest = list(_built_files(built)), latest(releases).get(step.name)
+    artifact, releases = step.artifact(build), build / "release"
+    files, newest = list(_built_files(artifact)), latest(releases).get(step.name)
     identity = export_as_json(step, licenses_of(recipe, step))
-    placed = sorted(path.parent for path in releases.glob(f"[!.]*/{LINEAGE}"))
+    placed = sorted(folder for folder in folders_in(releases) if (folder / LINEAGE).is_file())
     placed.sort(key=lambda folder: folder.name != newest)
-    return next((one for one in placed if _is_of(identity, one) and _holds(one, built, files)), None)
+    return next((one for one in placed if _is_of(identity, one) and _holds(one, artifact, files)), None)
 
 
 def _is_of(identity: Mapping[str, object], release: Path) -> bool:
@@ -117,15 +123,18 @@ def _is_of(identity: Mapping[str, object], release: Path) -> bool:
     return bool(export == identity)
 
 
-def _holds(release: Path, built: Path, files: Sequence[str]) -> bool:
+def _holds(release: Path, artifact: Artifact, files: Sequence[str]) -> bool:
     """Whether it has these very files: a step whose folder was removed may have been made again, and otherwise."""
     try:
         sums = sums_of(release)
     except StoreError:  # what has no checksums is no release any more
         return False
-    return sums.keys() - _OURS == set(files) and all(
-        _is_same(built / file, release / file, sums[file]) for file in files
-    )
+    if sums.keys() - _OURS != set(files):
+        return False
+    if is_local(release):
+        return all(_is_same(artifact.built / file, release / file, sums[file]) for file in files)
+    there, made = at_store(release).files(), built.listing(artifact)
+    return all(file in there and made[file][1] == sums[file] for file in files)
 
 
 def _is_same(built: Path, placed: Path, sha256: str) -> bool:
@@ -136,40 +145,60 @@ def _is_same(built: Path, placed: Path, sha256: str) -> bool:
 class _Read(NamedTuple):
     """An export as it was built, read before any release of a build is placed."""
 
-    built: Path
+    artifact: Artifact
     contents: Contents
     lineage: Lineage
 
 
 def _read(recipe: Recipe, step: Step, steps: Sequence[Step], build: Path) -> _Read:
-    built = step.artifact(build).built
-    return _Read(built, read_contents(built), read_lineage(recipe, step, steps, build))
+    artifact = step.artifact(build)
+    return _Read(artifact, read_contents(artifact.stored), read_lineage(recipe, step, steps, build))
 
 
 def _place(read: _Read, folder: Path) -> Path:
+    place = _place_locally if is_local(folder) else _place_in_store
+    place(read, folder)
+    return folder
+
+
+def _place_locally(read: _Read, folder: Path) -> None:
+    files = list(_built_files(read.artifact))
     with placed_folder(folder) as beside:
-        for file in _built_files(read.built):
+        for file in files:
             (beside / file).parent.mkdir(parents=True, exist_ok=True)
-            link(read.built / file, beside / file)
-        stored = {file: _stored(beside / file) for file in _built_files(read.built)}
-        for file, content in _told(read.lineage, read.contents, stored):
+            link(read.artifact.built / file, beside / file)
+        for file, content in _told(read, {file: _stored(beside / file) for file in files}):
             write_bytes(beside / file, content)
         for path in beside.rglob("*"):
             if path.is_file():
                 path.chmod(0o444)
-    return folder
 
 
-def _built_files(built: Path) -> Iterator[str]:
+def _place_in_store(read: _Read, folder: Path) -> None:
+    files = list(_built_files(read.artifact))
+    made = built.listing(read.artifact)
+    remove_all(folder)  # what a placing that was killed left
+    for file in files:
+        at_store(read.artifact.stored / file).copy_to(at_store(folder / file))
+    for file, content in _told(read, {file: Stored(*made[file]) for file in files}):
+        write_bytes(folder / file, content)
+
+
+def _built_files(artifact: Artifact) -> Iterator[str]:
     """The paths of what an export built, in order, without what it says of it."""
-    for path in sorted(path for path in built.rglob("*") if path.is_file()):
-        name = path.relative_to(built).as_posix()
+    if is_local(artifact.folder):
+        paths = sorted(path for path in artifact.built.rglob("*") if path.is_file())
+        names = [path.relative_to(artifact.built).as_posix() for path in paths]
+    else:
+        names = sorted(built.listing(artifact), key=PurePosixPath)
+    for name in names:
         if name not in _OURS and not any(part.startswith(".") for part in name.split("/")):
             yield name
 
 
-def _told(lineage: Lineage, contents: Contents, stored: Mapping[str, Stored]) -> Iterator[tuple[str, bytes]]:
+def _told(read: _Read, stored: Mapping[str, Stored]) -> Iterator[tuple[str, bytes]]:
     """The files that we add: all that is said of the data, and at last the checksums of everything."""
+    _, contents, lineage = read
     made_of = origins(lineage, contents)
     known = sorted(one for one in made_of.licenses if one)
     # Some of several would be read as all of them.

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeAlias
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from pipeline.built import GATHERED, SPREAD
 from pipeline.embedders.base import Embedder
 from pipeline.rows import Made, Row
-from pipeline.store import Dataset, read_columns
+from pipeline.store import Dataset, read_columns, read_table
 
 if TYPE_CHECKING:
     from pipeline.prompts import Prompt
@@ -178,9 +178,9 @@ class ComparingStage(ActorStage):
 
     share_rows: ClassVar[int] = 1_000_000
 
-    def compared(self, context: Context) -> list[Path]:
-        """The files of the rows that it compares: those that it maps, and maybe others."""
-        return context.inputs[self.over].paths()
+    def compared(self, context: Context) -> list[tuple[Path, int]]:
+        """The files of the rows that it compares, each with how many: those that it maps, and maybe others."""
+        return context.inputs[self.over].sized_paths()
 
     def buckets(self, rows: int) -> int:
         """How many buckets so many rows are sent to."""
@@ -202,15 +202,12 @@ def shares(context: Context) -> list[Path]:
 
 def gathered(context: Context) -> Iterator[pa.Table]:
     """What came of each bucket, in order."""
-    return map(pq.read_table, _named(context.folder / GATHERED))
+    return map(read_table, _named(context.folder / GATHERED))
 
 
 def _named(folder: Path) -> list[Path]:
     """What is in a folder, in order; what a killed worker was still writing begins with a dot."""
     return sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.exists() else []
-
-
-SPREAD, GATHERED = "spread", "gathered"
 
 
 class TableStage(Stage):

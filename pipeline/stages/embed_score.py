@@ -14,7 +14,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from pipeline.digest import digest_text
@@ -23,7 +22,7 @@ from pipeline.embedders.base import Embed, Embedder, Side, Vectors
 from pipeline.rows import Pair, Reject, Row
 from pipeline.stages.base import ActorStage, Batch, Context, Inputs
 from pipeline.stages.calibration import LEAST, Unrelated, rounded
-from pipeline.store import placed, write_bytes, write_table
+from pipeline.store import placed, read_table, write_bytes, write_table
 
 COSINE, CLOSENESS, FALSE_ACCEPT = "cosine", "closeness", "false_accept"
 _POOLED = 4
@@ -140,7 +139,7 @@ def _read_references(folder: Path) -> dict[Group, Unrelated]:
     """The references by group, mapped into memory."""
     if not (folder / "references.parquet").exists():
         return {}
-    table = pq.read_table(folder / "references.parquet")
+    table = read_table(folder / "references.parquet")
     queries, positives = (np.load(folder / f"{side}.npy", mmap_mode="r") for side in ("query", "passage"))
     of, own = (list(zip(*(table.column(name).to_pylist() for name in names), strict=True)) for names in (_GROUP, _FROM))
     seeds, texts = (table.column(name).to_pylist() for name in ("seed_id", "text"))
@@ -158,7 +157,7 @@ def _embedded(folder: Path) -> "Known":
     """The texts that were embedded as references, which in a small build are most of all."""
     if not (folder / "references.parquet").exists():
         return {}
-    rows = pq.read_table(folder / "references.parquet", columns=["task", "query", "text"]).to_pylist()
+    rows = read_table(folder / "references.parquet", ["task", "query", "text"]).to_pylist()
     both: tuple[Side, Side] = ("query", "passage")
     return {
         (row["query" if side == "query" else "text"], side_of(row["task"], side)): vector

@@ -72,11 +72,11 @@ class HardNegatives(ComparingStage):
     def embedders(self) -> tuple[Embedder, ...]:
         return tuple(embedder for guard in self.guards for embedder in guard.embedders())
 
-    def compared(self, context: Context) -> list[Path]:
+    def compared(self, context: Context) -> list[tuple[Path, int]]:
         """The pairs that were searched, also those that a filter dropped since: what is a wrong pair may be a right answer."""
         searched = [found for artifact in context.inputs["hits"].artifacts for found in searches(artifact)]
-        known = context.inputs["known"].paths() if "known" in context.inputs else []
-        return [*Dataset(SearchedPair, tuple(searched)).paths(), *known]
+        known = context.inputs["known"].sized_paths() if "known" in context.inputs else []
+        return [*Dataset(SearchedPair, tuple(searched)).sized_paths(), *known]
 
     def buckets(self, rows: int) -> int:
         return bucket_count(rows)

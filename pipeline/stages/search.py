@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 from pydantic import PositiveInt
 
+from pipeline.built import fetched
 from pipeline.embedders.base import Embedder
 from pipeline.retrievers import AnyRetriever
 from pipeline.retrievers.analysis import ANALYSIS_VERSION, text_key
@@ -71,9 +72,10 @@ class Search(ActorStage):
         return self.retriever.embedders()
 
     def open(self, context: Context) -> Batch:
-        folder = context.inputs[INDEX].artifacts[0].built
-        if self.add and not all(_same_corpus(folder, other) for other in _index_folders(context.inputs["pairs"])):
+        (index,) = context.inputs[INDEX].artifacts
+        if self.add and not all(_same_corpus(index, other) for other in _indexes(context.inputs["pairs"])):
             raise StageError("add: the search before this one was of another corpus; name the same `corpus` in both")
+        folder = fetched(index)
         corpus = Corpus.open(folder)
         searcher = self.retriever.open(folder)
 
@@ -160,13 +162,14 @@ def fields_of(pair: Pair) -> dict[str, Any]:
 
 
 def index_folder(hits: Dataset) -> Path | None:
-    """Where the index lies whose rows the hits name, whatever filtered them since; None where there is not one alone."""
-    folders = _index_folders(hits)
-    return folders.pop() if len(folders) == 1 else None
+    """Where the index lies on this machine whose rows the hits name, whatever filtered them since; None where there is not one alone."""
+    indexes = _indexes(hits)
+    return fetched(indexes[0]) if len(indexes) == 1 else None
 
 
-def _index_folders(hits: Dataset) -> set[Path]:
-    return {artifact_index(artifact) for searched in hits.artifacts for artifact in searches(searched)}
+def _indexes(hits: Dataset) -> list[Artifact]:
+    found = (artifact_index(artifact) for searched in hits.artifacts for artifact in searches(searched))
+    return list({index.folder: index for index in found}.values())
 
 
 def searches(artifact: Artifact) -> list[Artifact]:
@@ -178,10 +181,10 @@ def searches(artifact: Artifact) -> list[Artifact]:
     return [found for above in searched for found in searches(above)]
 
 
-def artifact_index(searched: Artifact) -> Path:
+def artifact_index(searched: Artifact) -> Artifact:
     (name,) = searched.manifest()["inputs"][INDEX]
-    return searched.folder.parent / str(name) / "built"
+    return Artifact(searched.folder.parent / str(name))
 
 
-def _same_corpus(one: Path, other: Path) -> bool:
-    return len({str(Artifact(folder.parent).manifest()["inputs"]) for folder in (one, other)}) == 1
+def _same_corpus(one: Artifact, other: Artifact) -> bool:
+    return len({str(artifact.manifest()["inputs"]) for artifact in (one, other)}) == 1

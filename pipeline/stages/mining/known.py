@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pipeline.retrievers.analysis import text_key
 from pipeline.retrievers.corpus import I64, PASSAGE, TEXT, U64, code
 from pipeline.stages.mining.keys import among, spans
+from pipeline.store import read_table
 
 KNOWN_FILE = "known.npy"
 _SENT = pa.schema([("query", pa.uint64()), ("answer", pa.uint64()), ("is_text", pa.bool_())])
@@ -41,7 +41,7 @@ def query_codes(query: str, clusters: Mapping[str, str]) -> tuple[int, int]:
 def sent(paths: Sequence[Path], buckets: int) -> Iterator[tuple[int, pa.Table]]:
     """What the pairs in these files send to each bucket."""
     for path in paths:
-        pairs = pq.read_table(path, columns=_COLUMNS)
+        pairs = read_table(path, _COLUMNS)
         codes = _coded(pairs)
         # By their place among all codes, so that the buckets one after the other are in order.
         at = np.minimum((codes["query"].to_numpy() / 2**64 * buckets).astype(np.int64), buckets - 1)
