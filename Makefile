@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TORCH := torch==2.13.0+cpu
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help install quickstart test lint types format lock clean
+.PHONY: help install quickstart test drill lint types format lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ quickstart: $(READY)  ## build the sample data set with a real model and show fi
 test: $(READY)  ## all tests
 	@RAY_worker_niceness=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	@$(BIN)/python -m pytest -m alone
+
+drill: $(READY)  ## break builds on a cluster and a store in six ways, and compare what comes of them (about half an hour)
+	@$(BIN)/python -m benchmarks.drill
 
 lint: $(READY)  ## ruff
 	@$(BIN)/ruff check .
