@@ -127,13 +127,13 @@ class Build:
 
     def _parts(self, step: Step, job: Job, make: Callable[[Job, int], Stats], workers: Workers) -> Stats:
         """Make all parts, a bounded number at a time, note how many rows each has, and return their sum."""
-        total, counts = Stats(), {}
+        total, counts, of = Stats(), {}, len(job.paths)
         for made in workers.results(work.numbered(make), job, _all_parts(job)):
             if made:
                 number, stats = made
                 counts[number] = stats.rows_out
                 total += stats
-            self.watcher.committed(step.name, len(counts), len(job.paths))
+            self.watcher.committed(step.name, len(counts), of)
             if not step.engines:
                 self.watcher.advanced(step.name, total)
         job.artifact.write_counts([counts[number] for number in sorted(counts)])

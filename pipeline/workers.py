@@ -17,7 +17,7 @@ from pipeline.cluster import Patience, await_room, kept_room
 from pipeline.interrupts import heed
 from pipeline.log import about, logger, to_stderr
 from pipeline.stages.base import Stage, StageError
-from pipeline.store import Stats
+from pipeline.store import CorruptPart, Stats
 from pipeline.stream import known_cause
 from pipeline.tries import Course, LostError, steadily
 from pipeline.watcher import in_words
@@ -109,8 +109,14 @@ class Workers:
                         return
                     done, _ = ray.wait(list(running), timeout=SILENCE_S)
                     yield [one for reference in done for one in self._go_on(reference, running)]
+        except CorruptPart:
+            # The part is made again now: what writes to the same places must have ended before.
+            _end(running)
+            if running:
+                ray.wait(list(running), num_returns=len(running), timeout=STOPPED_S)
+            raise
         finally:
-            stop(running)
+            _end(running)
 
     def _started(self, call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
         function, arguments = call
@@ -168,13 +174,9 @@ def result(reference: Any) -> Any:
         raise StageError(f"Ray could not run a task: {type(error).__name__}: {str(error)[:300]}") from error
 
 
-def stop(running: Iterable[Any]) -> None:
-    """End what is still under way, and wait until it has ended: the next to come may write to the same place."""
-    left = list(running)
-    for reference in left:
+def _end(running: Iterable[Any]) -> None:
+    for reference in running:
         ray.cancel(reference)
-    if left:
-        ray.wait(left, num_returns=len(left), timeout=STOPPED_S)
 
 
 def _task(terms: Terms) -> Start:

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from pipeline import __version__
 from pipeline.config import Recipe
 from pipeline.engines.vllm import Vllm
@@ -19,7 +17,7 @@ from pipeline.plan import Step
 from pipeline.rows import Example
 from pipeline.stages.audit import Audit, Audited
 from pipeline.stages.base import stage_kind
-from pipeline.store import Artifact, Dataset, StoreError
+from pipeline.store import Dataset, StoreError
 
 MIX = "mix.json"
 
@@ -150,15 +148,8 @@ def _audits(upstream: frozenset[str], steps: Sequence[Step], build: Path) -> Ite
         if isinstance(step.stage, Audit):
             of = tuple(dict.fromkeys(one.name for one in _audited(step)))
             if upstream.intersection(of):
-                yield AuditFound(step, of, tuple(_groups(step.artifact(build))))
-
-
-def _groups(audit: Artifact) -> Iterator[dict[str, Any]]:
-    try:
-        for table in Dataset(Audited, (audit,)).tables(Audited.schema.names):
-            yield from table.to_pylist()
-    except (OSError, pa.ArrowException) as cause:
-        raise StoreError(f"{audit.folder}: cannot be read ({cause}); remove it to have it made again") from cause
+                tables = Dataset(Audited, (step.artifact(build),)).tables(Audited.schema.names)
+                yield AuditFound(step, of, tuple(row for table in tables for row in table.to_pylist()))
 
 
 def _audited(step: Step) -> Iterator[Step]:
