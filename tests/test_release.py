@@ -419,12 +419,13 @@ def test_a_run_ends_with_the_release_and_the_next_says_where_it_is(
         assert capfd.readouterr().out.endswith(f"\nThe release is in {release}\n")
 
 
-def test_a_run_for_machines_places_the_release_and_prints_steps_alone(
+def test_a_run_for_machines_tells_the_release_last(
     command: Callable[..., Result], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert command("run", "--json").exit_code == 0
-    assert "release" not in capfd.readouterr().out
-    assert list((tmp_path / "outputs/small/release").iterdir())
+    *steps, last = map(json.loads, capfd.readouterr().out.splitlines())
+    assert [Path(last["release"])] == releases(tmp_path / "outputs/small")
+    assert all(line.keys() >= {"step", "reused"} for line in steps)
 
 
 def test_the_command_release_names_a_finished_build_and_refuses_others(
