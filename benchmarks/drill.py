@@ -117,12 +117,11 @@ def run(  # noqa: PLR0913 - one row of the table
     driver = started(path, where.environment)
     try:
         driver.wait(timeout=after)
-        print(
-            f"| {number + 1} | {fault.__name__} | {after:.1f} | the build had ended: not counted | | | | |", flush=True
-        )
-        return None
     except subprocess.TimeoutExpired:
         fault(where, driver, name, rng)
+    else:
+        print(f"| {number + 1} | {fault.__name__} | {after:.1f} | had ended, not counted | | | | |", flush=True)
+        return None
     starts = 1
     while driver.wait(timeout=MOST_S) and starts < MOST_STARTS:
         driver, starts = started(path, where.environment), starts + 1
