@@ -14,6 +14,7 @@ import pytest
 import yaml
 from conftest import ROOT, make, planned
 from head import Head, head
+from releasing import releases
 from test_run import Project
 from typer.testing import CliRunner
 
@@ -77,7 +78,7 @@ def test_the_release_of_a_job_is_the_one_made_here_to_the_byte(job: Submitted, t
     for step in steps.values():
         make(step, loaded, tmp_path / "small")
     (here,) = place_new(loaded.recipe, list(steps.values()), tmp_path / "small", "today")
-    (there,) = (job.build / "release").iterdir()
+    (there,) = releases(job.build)
     assert f"The release is in {there}" in job.printed
     assert files(there) == files(here)
 
