@@ -4,14 +4,12 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 import yaml
 
-from pipeline.digest import digest
 from pipeline.retrievers.corpus import Corpus
 from pipeline.rows import Example, Reject, Row, SearchedPair, from_table
 from pipeline.stages.mining.known import Known
@@ -25,7 +23,6 @@ R = TypeVar("R", bound=Row)
 K, TAKE = 100, 7
 BATCH = 200
 MAY_SERVE = "may serve"
-PAIRS = "pairs.jsonl"
 
 
 class Judged(NamedTuple):
@@ -42,15 +39,10 @@ class Build(NamedTuple):
     folder: Path
 
     def examples(self) -> Iterator[Example]:
-        """Examples under the ids that their pairs brought."""
-        brought = brought_ids(self.folder / PAIRS)
-        rows = _rows(Example, self._step("examples").row_paths())
-        return (replace(row, pair_id=brought[row.pair_id]) for row in rows)
+        return _rows(Example, self._step("examples").row_paths())
 
     def rejects(self) -> Iterator[Reject]:
-        brought = brought_ids(self.folder / PAIRS)
-        rows = _rows(Reject, self._step("examples").reject_paths())
-        return (replace(row, rejected_id=brought[row.rejected_id]) for row in rows)
+        return _rows(Reject, self._step("examples").reject_paths())
 
     def unread(self) -> int:
         """Pairs and passages that the readers rejected."""
@@ -60,11 +52,11 @@ class Build(NamedTuple):
         """All hits of all pairs, judged by the same code as in the build as if all of them were wanted."""
         hits, examples = Dataset(SearchedPair, (self._step("hits"),)), self._step("examples")
         corpus, known = Corpus.open(index_folder(hits) or Path()), Known(examples.built)
-        stage, brought = HardNegatives(hits="hits", take=K), brought_ids(self.folder / PAIRS)
+        stage = HardNegatives(hits="hits", take=K)
         for table in hits.tables():
             for start in range(0, len(table), BATCH):
                 mine = Mine(stage, list(from_table(SearchedPair, table.slice(start, BATCH))), corpus, known, [])
-                yield from (one._replace(pair_id=brought[one.pair_id]) for one in _judged(mine))
+                yield from _judged(mine)
 
     def _step(self, name: str) -> Artifact:
         (found,) = (self.folder / "outputs" / "mine").glob(f"{name}-*")
@@ -82,9 +74,9 @@ def mined(
     folder: Path, pairs: Iterable[Mapping[str, str]], corpus: Mapping[str, Any], task: str = "retrieval"
 ) -> Build:
     """`pairmill run` of a config like configs/mine.yaml with these pairs; `corpus` is the step that reads the corpus."""
-    write_lines(folder / PAIRS, pairs)
+    write_lines(folder / "pairs.jsonl", pairs)
     instruction = "Given a text, retrieve what belongs to it"
-    read = {"kind": "read_pairs", "path": str(folder / PAIRS), "task": task, "instruction": instruction}
+    read = {"kind": "read_pairs", "path": str(folder / "pairs.jsonl"), "task": task, "instruction": instruction}
     steps = {
         "pairs": read,
         "corpus": corpus,
@@ -100,13 +92,6 @@ def mined(
     if ran.returncode:
         sys.exit(f"pairmill run ended with {ran.returncode}: {ran.stderr[-2000:]}")
     return Build(folder)
-
-
-def brought_ids(pairs: Path) -> dict[str, str]:
-    """The ids that the pairs of a file brought, by those that `read_pairs` made of them."""
-    with pairs.open(encoding="utf-8") as lines:
-        brought = [json.loads(line)["pair_id"] for line in lines]
-    return {digest("labelled", one): one for one in brought}
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple, TypeVar
@@ -10,7 +9,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 import pyarrow.parquet as pq
 
-from benchmarks.mining_build import brought_ids
 from benchmarks.quality_pairs import TAKE, Part, Study
 from examples.losses import Objective
 from examples.measure import ndcg_each
@@ -18,12 +16,11 @@ from examples.models import start
 from examples.train import Options, train
 from pipeline.retrievers.analysis import text_key
 from pipeline.retrievers.corpus import Corpus
-from pipeline.rows import Example, Pair, Passage, Row, SearchedPair, from_table
+from pipeline.rows import Example, Passage, Row, SearchedPair, from_table
 from pipeline.stages.search import index_folder
 from pipeline.store import Artifact, Dataset
 
 R = TypeVar("R", bound=Row)
-P = TypeVar("P", bound=Pair)
 
 ARMS: Mapping[str, str] = {
     "a": "start",
@@ -62,10 +59,10 @@ def mined(built: Path) -> Mined:
     """Read a finished build. What it mined is sorted by id, so that a seed draws the same whoever wrote the parts."""
     searched = Dataset(SearchedPair, (_step(built, "hits"),))
     corpus = Corpus.open(index_folder(searched) or Path())
-    hits = {one.pair_id: corpus.texts(np.array(one.hit_rows, np.int64)) for one in _pairs(built, "hits", SearchedPair)}
+    hits = {one.pair_id: corpus.texts(np.array(one.hit_rows, np.int64)) for one in _rows(built, "hits", SearchedPair)}
     return Mined(
-        _pairs(built, "examples", Example),
-        _pairs(built, "all_examples", Example),
+        _rows(built, "examples", Example),
+        _rows(built, "all_examples", Example),
         hits,
         _rows(built, "passages", Passage),
         " ".join(_step(built, name).folder.name for name in ("examples", "all_examples")),
@@ -76,13 +73,6 @@ def _step(built: Path, name: str) -> Artifact:
     """The step of this name that the last build made or found there."""
     found = (path.parent for path in built.glob(f"{name}-*/manifest.json"))
     return Artifact(max(found, key=lambda folder: (folder / "manifest.json").stat().st_mtime))
-
-
-def _pairs(built: Path, name: str, row_type: type[P]) -> list[P]:
-    """The pairs of a step under the ids that they brought."""
-    brought = brought_ids(built.parent.parent / "pairs.jsonl")
-    rows = (replace(row, pair_id=brought[row.pair_id]) for row in _rows(built, name, row_type))
-    return sorted(rows, key=lambda row: row.pair_id)
 
 
 def _rows(built: Path, name: str, row_type: type[R]) -> list[R]:

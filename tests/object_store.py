@@ -38,6 +38,7 @@ class ObjectStore:
         return self
 
     def __exit__(self, *_: object) -> None:
+        s3fs.S3FileSystem.clear_instance_cache()  # which would know this server's address in the place of the next one's
         self.process.terminate()
         self.process.wait()
         self.gate.close()

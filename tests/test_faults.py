@@ -264,7 +264,6 @@ def test_a_build_survives_a_machine_that_is_killed(cluster: Cluster, tmp_path: P
     told.on_advance = kill
     one.run()
     assert told.done["same"].rows_out == 24
-    assert any("same part" in line and "done again" in line for line in told.lines)
 
 
 @pytest.fixture

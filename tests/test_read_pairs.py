@@ -258,6 +258,13 @@ def test_the_same_id_in_two_sources_is_two_ids(tmp_path: Path) -> None:
         [row.pair_id for row in pairs_of(tmp_path, line, several, source=name)] for name in ("nq", "msmarco")
     )
     assert len({*nq, *msmarco}) == 6
+    assert nq[0] == "nq/1"
+
+
+def test_where_no_source_is_named_a_pair_has_the_id_that_it_brings(tmp_path: Path) -> None:
+    assert [row.row_id for row in pairs_of(tmp_path, {"pair_id": "good-01", "query": "a b", "positive": "One."})] == [
+        "good-01"
+    ]
 
 
 def test_a_pair_keeps_its_id_when_its_texts_are_mended(tmp_path: Path) -> None:

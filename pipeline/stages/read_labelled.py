@@ -26,11 +26,15 @@ class Side(NamedTuple):
     values: Values
 
 
+UNNAMED = "labelled"
+"""The source of pairs of which a config names none."""
+
+
 class Labelled(Reader):
     """Pairs that people wrote or judged.
 
-    `source` is what a mix and a card call them; each reader of a recipe should have its own, since the id of a pair is a digest
-    of it, and of the id that the row brings or else of its texts. `query_language` and `positive_language` say what `language` says, of one side each. Where a text comes
+    `source` is what a mix and a card call them; each reader of a recipe should have its own, since the id of a pair is
+    SOURCE/ID where its row brings one, else a digest of source and texts (of the source that none names, the row's id as it is). `query_language` and `positive_language` say what `language` says, of one side each. Where a text comes
     with a title, `title_join` is put between the two, and without it the title is left out: a corpus that is mined has
     none either.
     """
@@ -39,7 +43,7 @@ class Labelled(Reader):
 
     instruction: str
     task: Task = "retrieval"
-    source: Source = "labelled"
+    source: Source = UNNAMED
     title_join: str | None = None
     query_language: Tag | None = None
     positive_language: Tag | None = None

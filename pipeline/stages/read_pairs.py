@@ -16,7 +16,7 @@ from pipeline.stages.base import Context, Inputs
 from pipeline.stages.copies import number_of
 from pipeline.stages.read import LANGUAGE_KEYS, refused
 from pipeline.stages.read_fields import Unfit, Values, answers_of, id_of, missing, text_of
-from pipeline.stages.read_labelled import ANSWERS, Labelled, Side, fit, wrong_ones
+from pipeline.stages.read_labelled import ANSWERS, UNNAMED, Labelled, Side, fit, wrong_ones
 from pipeline.stages.read_scratch import scratch
 from pipeline.stages.read_sources import (
     DELIMITED,
@@ -134,13 +134,13 @@ class PairReader(Labelled):
                 yield unfit
 
     def _pair_ids(self, values: Values, positives: list[Given | Unfit]) -> list[str | None]:
-        """The ids that are made of the one that a row brings: other sources count from 1 too."""
-        given = id_of(values, (PAIR_ID,))
-        if given is None:
+        """The id that a row brings, behind the name of its source if that has one: other sources count from 1 too."""
+        if (given := id_of(values, (PAIR_ID,))) is None:
             return [None] * len(positives)
+        named = given if self.source == UNNAMED else f"{self.source}/{given}"
         if len(positives) == 1:
-            return [digest(self.source, given)]
-        return [digest(self.source, given, one.text) if isinstance(one, Given) else None for one in positives]
+            return [named]
+        return [digest(named, one.text) if isinstance(one, Given) else None for one in positives]
 
     def _label(self, values: Values) -> float | None:
         """The degree of a row, brought to 0 to 5. Raises Unfit where it is none, or where its label makes no pair."""
