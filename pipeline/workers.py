@@ -210,8 +210,9 @@ def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
         with about(job.artifact.folder.parent.name, job.name, part):
             began = time.monotonic()
             made = function(*given)
-            if isinstance(made, Stats):
-                logger.info("%s, %.1f s", in_words(made), time.monotonic() - began)
+            stats = made[1] if isinstance(made, tuple) else made  # a part's are numbered
+            if isinstance(stats, Stats):
+                logger.info("%s, %.1f s", in_words(stats), time.monotonic() - began)
             return made
 
     return call
