@@ -7,7 +7,6 @@ with ObjectStore() as store:
     store.gate.open()
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -33,6 +32,8 @@ class ObjectStore:
         self.environment = {**KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.gate.port}"}
 
     def __enter__(self) -> Self:
+        # A process that has reached another store keeps what it knows of it.
+        s3fs.S3FileSystem.clear_instance_cache()
         _await(self.gate.upstream)
         self.files().mkdir(BUCKET)
         return self
@@ -135,8 +136,3 @@ def _await(port: int, patience_s: float = 30.0) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def set_environment(store: ObjectStore) -> None:
-    """Have this process reach the store."""
-    os.environ.update(store.environment)
