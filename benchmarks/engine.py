@@ -31,7 +31,7 @@ WRITER = {
     "kind": "vllm",
     "model": "bundled:SmolLM2-135M-Instruct",
     "max_model_len": 2048,
-    "dtype": "bfloat16",
+    "dtype": "float32",
     "sampling": SAMPLING,
 }
 

@@ -97,7 +97,7 @@ def started(block: int) -> Any:
 
     return LLM(
         model=str(bundled.prepare()),
-        dtype="bfloat16",
+        dtype="float32",
         max_model_len=2048,
         max_num_seqs=8,
         enforce_eager=True,

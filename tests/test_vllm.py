@@ -22,7 +22,7 @@ WRITER = {
     "kind": "vllm",
     "model": bundled.NAME,
     "max_model_len": 1024,
-    "dtype": "bfloat16",
+    "dtype": "float32",
     "sampling": {"temperature": 0.3, "max_tokens": 96},
 }
 
