@@ -78,8 +78,12 @@ def alone(corpus: Path, folder: Path, where: Site) -> tuple[str, float]:
     wanted = digest((path.name, path.read_bytes()) for path in data_files(folder / "local/outputs/overhead/release"))
     began = time.monotonic()
     there = config(corpus, folder / "alone", f"s3://{BUCKET}/alone", where.cluster.address)
-    if started(there, where.environment).wait() or stored(where, "alone") != wanted:
-        sys.exit("the build on the cluster that is left alone gives another release")
+    if started(there, where.environment).wait():
+        sys.exit(
+            f"the build on the cluster that is left alone failed:\n{(there.parent / 'out.txt').read_text()[-2000:]}"
+        )
+    if (got := stored(where, "alone")) != wanted:
+        sys.exit(f"the build on the cluster that is left alone gives another release: {got}, not {wanted}")
     return wanted, time.monotonic() - began
 
 

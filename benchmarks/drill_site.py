@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 
 BUCKET = "drill"
-CACHE_MB = 64
+CACHE_MB = 1024
 
 
 class Gate:
@@ -106,7 +106,7 @@ class Site:
         filler = self.folder / "caches" / "filler"
         with suppress(OSError), filler.open("wb", buffering=0) as file:
             while True:
-                file.write(bytes(65_536))
+                file.write(bytes(1 << 20))
         try:
             yield
         finally:
