@@ -21,7 +21,7 @@ class Idle(LLM):  # type: ignore[misc]
     def model_name(self) -> str:
         return "idle"
 
-    def generate(self, inputs: list[Any], num_generations: int = 1, **_: Any) -> list[Any]:  # noqa: ARG002 - theirs
+    def generate(self, inputs: list[Any], num_generations: int = 1) -> list[Any]:  # noqa: ARG002 - theirs
         return [{"generations": [REPLY], "statistics": {"input_tokens": [1], "output_tokens": [1]}} for _ in inputs]
 
 
