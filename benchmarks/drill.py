@@ -62,7 +62,8 @@ def drill(documents: int, runs: int, rng: random.Random, folder: Path) -> None:
         same: list[bool] = []
         for number in count():
             fault = faults[len(same) % len(faults)]
-            ended = run(number, fault, rng.uniform(0.05, 0.8) * seconds, corpus, where, rng, wanted)
+            path = config(corpus, folder / f"run-{number}", f"s3://{BUCKET}/run-{number}", where.cluster.address)
+            ended = run(Broken(path, where, rng), fault, rng.uniform(0.05, 0.8) * seconds, wanted)
             same += [] if ended is None else [ended]
             if len(same) == runs:
                 break
@@ -108,23 +109,28 @@ def started(path: Path, environment: dict[str, str]) -> Driver:
         return subprocess.Popen(command, stdout=out, stderr=out, env=environment)
 
 
-def run(  # noqa: PLR0913 - one row of the table
-    number: int, fault: "Fault", after: float, corpus: Path, where: Site, rng: random.Random, wanted: str
-) -> bool | None:
-    """One build with one fault; whether its release is right and no more was asked again than may be.
+class Broken:
+    """A build that has begun, and the site on which something is to happen to it."""
+
+    def __init__(self, config: Path, where: Site, rng: random.Random) -> None:
+        self.config, self.where, self.rng = config, where, rng
+        self.name = config.parent.name
+        self.driver = started(config, where.environment)
+
+
+def run(build: Broken, fault: "Fault", after: float, wanted: str) -> bool | None:
+    """Break one build; whether its release is right and no more was asked again than may be.
 
     None where the build had ended before the fault.
     """
-    name = f"run-{number}"
-    path = config(corpus, where.folder / name, f"s3://{BUCKET}/{name}", where.cluster.address)
+    where, path, driver, name = build.where, build.config, build.driver, build.name
     began = time.monotonic()
-    driver = started(path, where.environment)
     try:
         driver.wait(timeout=after)
     except subprocess.TimeoutExpired:
-        fault(where, driver, name, rng)
+        fault(build)
     else:
-        print(f"| {number + 1} | {fault.__name__} | {after:.1f} | had ended, not counted | | | | |", flush=True)
+        print(f"| {name} | {fault.__name__} | {after:.1f} | had ended, not counted | | | | |", flush=True)
         return None
     starts = 1
     while driver.wait(timeout=MOST_S) and starts < MOST_STARTS:
@@ -133,7 +139,7 @@ def run(  # noqa: PLR0913 - one row of the table
     again, most = asked.total() - len(asked), starts * CPUS * PIECE_ROWS + (PART_ROWS if fault is part else 0)
     release = stored(where, name)
     print(
-        f"| {number + 1} | {fault.__name__} | {after:.1f} | {starts} | {time.monotonic() - began:.0f} | {again} | {most} "
+        f"| {name} | {fault.__name__} | {after:.1f} | {starts} | {time.monotonic() - began:.0f} | {again} | {most} "
         f"| {'the same' if release == wanted else f'**{release}**'} |",
         flush=True,
     )
@@ -159,41 +165,41 @@ def digest(files: Iterable[tuple[str, bytes]]) -> str:
     return hashlib.sha256(repr(sums).encode()).hexdigest()[:12] if sums else "none"
 
 
-Fault = Callable[[Site, Driver, str, random.Random], None]
+Fault = Callable[[Broken], None]
 
 
-def driver(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001 - all are called alike
-    running.send_signal(signal.SIGKILL)
+def driver(build: Broken) -> None:
+    build.driver.send_signal(signal.SIGKILL)
 
 
-def node(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
-    where.kill_node(CPUS // 2)
+def node(build: Broken) -> None:
+    build.where.kill_node(CPUS // 2)
 
 
-def worker(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
+def worker(build: Broken) -> None:
     for _ in range(100):
-        if found := where.workers():
-            rng.choice(found).kill()
+        if found := build.where.workers():
+            build.rng.choice(found).kill()
             return
         time.sleep(0.05)
 
 
-def store(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
-    where.gate.shut()
+def store(build: Broken) -> None:
+    build.where.gate.shut()
     time.sleep(GONE_S)
-    where.gate.open()
+    build.where.gate.open()
 
 
-def disk(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
-    with where.full_disk():
-        running.wait(timeout=MOST_S)
+def disk(build: Broken) -> None:
+    with build.where.full_disk():
+        build.driver.wait(timeout=MOST_S)
 
 
-def part(where: Site, running: Driver, name: str, rng: random.Random) -> None:  # noqa: ARG001
-    files: Any = where.files()
-    found = [path for path in files.find(f"{BUCKET}/{name}") if "/rows/part-" in path]
+def part(build: Broken) -> None:
+    files: Any = build.where.files()
+    found = [path for path in files.find(f"{BUCKET}/{build.name}") if "/rows/part-" in path]
     if found:
-        path = rng.choice(found)
+        path = build.rng.choice(found)
         content = files.cat_file(path)
         middle = len(content) // 3
         files.pipe_file(path, content[:middle] + bytes(32) + content[middle + 32 :])

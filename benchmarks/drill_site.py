@@ -17,6 +17,8 @@ from typing import Any
 import psutil
 
 BUCKET = "drill"
+KEY = "drill"
+"""Of a server on loopback, which takes any."""
 CACHE_MB = 1024
 
 
@@ -118,8 +120,8 @@ class Site:
 
         return fsspec.filesystem(
             "s3",
-            key="drill",
-            secret="drill",  # noqa: S106 - of a server on loopback that takes any
+            key=KEY,
+            secret=KEY,
             endpoint_url=f"http://127.0.0.1:{self.gate.to}",
             use_listings_cache=False,
             skip_instance_cache=True,
@@ -137,8 +139,8 @@ def _works(process: psutil.Process) -> bool:
 def _keys(url: str) -> dict[str, str]:
     return {
         "AWS_ENDPOINT_URL": url,
-        "AWS_ACCESS_KEY_ID": "drill",
-        "AWS_SECRET_ACCESS_KEY": "drill",
+        "AWS_ACCESS_KEY_ID": KEY,
+        "AWS_SECRET_ACCESS_KEY": KEY,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
 
