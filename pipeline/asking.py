@@ -6,8 +6,7 @@ a piece settles is not asked again, whenever and however often a build is killed
 
 import json
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -16,7 +15,7 @@ import pyarrow.compute as pc
 from pipeline.engines.base import ENGINE_DIED, EngineError, Reply, Request, Session
 from pipeline.engines.silence import awaited
 from pipeline.prompts import Prompt
-from pipeline.rows import Generation, Row, from_table, to_table
+from pipeline.rows import Generation, Row, from_table, to_table, with_defaults
 from pipeline.stages.generate import Asked, Generate
 from pipeline.store import Stats
 from pipeline.work import Job, Writer, opened
@@ -43,8 +42,12 @@ def unanswered(job: Job, number: int, engine: str) -> list[Asked]:
     Those whose first reply could not be read are made again. What shares the beginning of its prompt comes together, so that
     an engine finds it in its prefix cache.
     """
+    return _unanswered(job, number, engine, asked(job, number))
+
+
+def _unanswered(job: Job, number: int, engine: str, requests: Iterable[Asked]) -> list[Asked]:
     settled = _settled(job, number)
-    todo = {one.request.request_id: one for one in asked(job, number) if one.row.engine == engine}
+    todo = {one.request.request_id: one for one in requests if one.row.engine == engine}
     left = [
         one.again() if request_id in settled else one for request_id, one in todo.items() if not settled.get(request_id)
     ]
@@ -67,10 +70,13 @@ def generate_part(job: Job, number: int, engine: str) -> Stats:
     """Answer part `number` with an engine that runs in this worker, committing pieces as replies come."""
     if done := job.artifact.made(number):
         return done if len(job.engines) == 1 else Stats()
-    todo = unanswered(job, number, engine)
+    requests = asked(job, number)
+    todo = _unanswered(job, number, engine, requests)
     unread = _answer(job, number, engine, todo)
     _answer(job, number, engine, [one.again() for one in unread])
-    return assemble(job, number) if len(job.engines) == 1 else Stats(len(todo), len(todo))
+    if len(job.engines) > 1:
+        return Stats(len(todo), len(todo))
+    return _assembled(job, number, [one.request.request_id for one in requests])
 
 
 def ask_in_groups(job: Job, number: int, engine: str, size: int, count: int | None = None) -> None:
@@ -135,41 +141,44 @@ def assemble(job: Job, number: int) -> Stats:
     if done := job.artifact.made(number):
         return done
     stage, prompt = _asking(job)
-    given = job.rows(number)
-    wanted = stage.request_ids(given, prompt, _identities(job))
-    replies, tokens = _best_replies(job, number)
-    if missing := sum(request_id not in replies for request_id in wanted):
+    return _assembled(job, number, stage.request_ids(job.rows(number), prompt, _identities(job)))
+
+
+def _assembled(job: Job, number: int, wanted: Sequence[str]) -> Stats:
+    """Commit a part from its pieces: the replies to these requests, in this order."""
+    stage, _ = _asking(job)
+    pieces = [with_defaults(Generation, table, Generation.schema.names) for table in job.artifact.piece_tables(number)]
+    replies = pa.concat_tables([Generation.schema.empty_table(), *pieces]).combine_chunks()
+    best = _best(replies)
+    if missing := sum(request_id not in best for request_id in wanted):
         raise EngineError(
             f"{job.name}: {missing} of {len(wanted)} requests of part {number} got no reply; run again to ask them"
         )
-    made = to_table(Generation, (replies[request_id] for request_id in wanted))
+    made = replies.take(pa.array([best[request_id] for request_id in wanted], pa.int64()))
     _check_errors(job, number, made)
-    again = sum(attempt > 1 for attempt in made.column("attempt").to_pylist())
-    noted = {"asked_again": again} if again else {}
-    stats = replace(tokens, rows_in=len(given), rows_out=len(wanted), noted=noted)
+    again = pc.sum(pc.greater(made.column("attempt"), 1)).as_py()
+    stats = Stats(
+        len(wanted) // stage.samples,
+        len(wanted),
+        prompt_tokens=_total(replies, "prompt_tokens"),
+        output_tokens=_total(replies, "output_tokens"),
+        cached_tokens=_total(replies, "cached_tokens"),
+        noted={"asked_again": again} if again else {},
+    )
     job.artifact.write_part(number, made, [], stats)
     job.artifact.drop_pieces(number)
     return stats
 
 
-def _best_replies(job: Job, number: int) -> tuple[dict[str, Generation], Stats]:
-    """The last reply to each request, and an error only where there is no reply; and the tokens of all that was asked."""
-    replies: dict[str, Generation] = {}
-    tokens = Stats()
-    for table in job.artifact.piece_tables(number):
-        tokens += Stats(
-            prompt_tokens=_total(table, "prompt_tokens"),
-            output_tokens=_total(table, "output_tokens"),
-            cached_tokens=_total(table, "cached_tokens"),
-        )
-        for row in from_table(Generation, table):
-            if row.request_id not in replies or _rank(row) > _rank(replies[row.request_id]):
-                replies[row.request_id] = row
-    return replies, tokens
-
-
-def _rank(row: Generation) -> tuple[bool, int]:
-    return row.error is None, row.attempt
+def _best(replies: pa.Table) -> dict[str, int]:
+    """The row of the last reply to each request, and of an error only where there is no reply."""
+    best: dict[str, int] = {}
+    ids = replies.column("request_id").to_pylist()
+    ranks = list(zip(replies.column("error").is_null().to_pylist(), replies.column("attempt").to_pylist(), strict=True))
+    for place, request_id in enumerate(ids):
+        if request_id not in best or ranks[place] > ranks[best[request_id]]:
+            best[request_id] = place
+    return best
 
 
 def _check_errors(job: Job, number: int, table: pa.Table) -> None:
@@ -183,7 +192,7 @@ def _check_errors(job: Job, number: int, table: pa.Table) -> None:
 
 
 def _total(table: pa.Table, column: str) -> int:
-    return sum(filter(None, table.column(column).to_pylist()))
+    return pc.sum(table.column(column)).as_py() or 0
 
 
 def as_columns(job: Job, number: int, engine: str, origin: str) -> list[dict[str, str]]:

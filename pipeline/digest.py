@@ -14,14 +14,16 @@ from pydantic import BaseModel
 
 LENGTH = 20  # hex digits: 80 bits, so two of 150 million ids are the same with a chance of 1 in 100 million
 
+_CANONICAL = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+_AS_THEY_ARE = frozenset({str, int, bool, type(None)})
+
 
 def digest(*values: object) -> str:
     """The digest of the values, as 20 hex digits.
 
     Raises TypeError or ValueError on a value that canonical JSON cannot say exactly.
     """
-    text = json.dumps([_plain(value) for value in values], ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return digest_text(text)
+    return digest_text(_CANONICAL.encode([_plain(value) for value in values]))
 
 
 def digest_text(text: str) -> str:
@@ -53,6 +55,8 @@ def _hidden(path: Path) -> bool:
 
 
 def _plain(value: object) -> object:
+    if type(value) in _AS_THEY_ARE:
+        return value
     if isinstance(value, BaseModel):
         return _plain(value.model_dump(mode="json"))
     if value is None or isinstance(value, bool | int | str):

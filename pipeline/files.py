@@ -36,13 +36,21 @@ class CorruptPart(StoreError):
         return f"{self.path}: is not what was written ({self.fault}); remove it and its step's manifest.json to have it made again"
 
 
-def write_table(path: Path, table: pa.Table, *, flush: bool = True) -> None:
-    """Write one Parquet file, whole or not at all; `flush` has it on disk before it has its name."""
+_TO_KEEP: Mapping[str, Any] = {"compression": "zstd", "compression_level": 3}
+_PASSING: Mapping[str, Any] = {"compression": "lz4", "use_dictionary": False, "write_statistics": False}
+"""A fifth of the time for small tables, in twice the bytes."""
+
+
+def write_table(path: Path, table: pa.Table, *, is_passing: bool = False) -> None:
+    """Write one Parquet file, whole or not at all, and on disk before it has its name.
+
+    One that is passing is read once and soon gone: it is written quickly, and after a power cut may be found broken.
+    """
     metadata = table.schema.metadata or {}
     sealed = table.replace_schema_metadata({**metadata, _SEAL: _seal(table.schema, metadata)})
-    options: Any = {"compression": "zstd", "compression_level": 3, "write_page_checksum": True}
+    options: Any = {**(_PASSING if is_passing else _TO_KEEP), "write_page_checksum": True}
     if is_local(path):
-        with placed(path, flush=flush) as beside:
+        with placed(path, flush=not is_passing) as beside:
             pq.write_table(sealed, beside, **options)
     else:
         buffer = BytesIO()

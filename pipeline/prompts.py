@@ -157,7 +157,9 @@ class Prompt:
 
     @cached_property
     def _template(self) -> Template:
-        return _environment().from_string(self.body)
+        template = _environment().from_string(self.body)
+        template.globals = dict(template.globals)  # a chain of mappings, which each rendering would go through twice
+        return template
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in {"_template", "_turns"}}

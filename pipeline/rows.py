@@ -7,6 +7,7 @@ are those of information retrieval (`doc_id`, `query`, `positive`, `score`).
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any, ClassVar, Literal, TypeAlias, TypeVar, get_args
 
 import pyarrow as pa
@@ -359,10 +360,10 @@ def to_table(row_type: type[Row], rows: Iterable[Row]) -> pa.Table:
     rows = list(rows)
     arrays = []
     for column in row_type.schema:
-        values: Iterable[Any] = (getattr(row, column.name) for row in rows)
+        values = list(map(attrgetter(column.name), rows))
         if pa.types.is_map(column.type):
-            values = (list(value.items()) for value in values)
-        arrays.append(pa.array(values, column.type, size=len(rows)))
+            values = [list(value.items()) for value in values]
+        arrays.append(pa.array(values, column.type))
     return pa.Table.from_arrays(arrays, schema=row_type.schema)
 
 

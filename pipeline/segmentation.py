@@ -85,7 +85,12 @@ def words(text: str) -> list[tuple[int, int]]:
     spans = WordBreaker(text, "en").segments()
     if not text.isascii() and max(text) > "\uffff":
         spans = _in_characters(text, spans)
-    return [(start, end) for start, end in spans if _is_word(text, start, end)]
+    # Most segments begin with a letter or are one blank: neither needs the regular expression.
+    return [
+        (start, end)
+        for start, end in spans
+        if text[start].isalnum() or (end - start > 1 and _WORDLIKE.search(text, start, end))
+    ]
 
 
 def _in_characters(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
@@ -93,11 +98,6 @@ def _in_characters(text: str, spans: Iterable[tuple[int, int]]) -> Iterator[tupl
     at = [index for index, character in enumerate(text) for _ in range(2 if character > "\uffff" else 1)]
     at.append(len(text))
     return ((at[start], at[end]) for start, end in spans)
-
-
-def _is_word(text: str, start: int, end: int) -> bool:
-    # Most segments begin with a letter or are one blank: neither needs the regular expression.
-    return text[start].isalnum() or (end - start > 1 and _WORDLIKE.search(text, start, end) is not None)
 
 
 def count_words(text: str) -> int:

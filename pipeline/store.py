@@ -214,7 +214,7 @@ class Artifact:
     def write_piece(self, number: int, rows: pa.Table) -> None:
         # Its name says how many rows it has, since progress is told often.
         name = f"{secrets.token_hex(8)}-{rows.num_rows}.parquet"
-        write_table(self.folder / "pieces" / f"part-{number:05}" / name, rows, flush=False)
+        write_table(self.folder / "pieces" / f"part-{number:05}" / name, rows, is_passing=True)
 
     def drop_pieces(self, number: int) -> None:
         remove_all(self.folder / "pieces" / f"part-{number:05}")

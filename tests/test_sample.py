@@ -28,7 +28,7 @@ def documents(numbers: Sequence[int]) -> list[Document]:
 def dataset(folder: Path, row_type: type[Row], parts: Sequence[Sequence[Row]]) -> Dataset:
     artifact = Artifact(folder)
     for number, rows in enumerate(parts):
-        write_table(artifact.row_path(number), to_table(row_type, rows), flush=False)
+        write_table(artifact.row_path(number), to_table(row_type, rows))
     return Dataset(row_type, (artifact,))
 
 
