@@ -1,5 +1,6 @@
 """A head of Ray on loopback as an operator starts one: a dashboard, a token, an endpoint for metrics; ended by its id."""
 
+import json
 import os
 import secrets
 import signal
@@ -26,10 +27,11 @@ class Head:
     metrics: str
     environment: Mapping[str, str]
 
-    def submit(self, working_dir: Path, *command: str) -> subprocess.CompletedProcess[str]:
-        """`ray job submit` from a folder that is shipped; what the job prints comes back."""
+    def submit(self, working_dir: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """`ray job submit` from a folder that is shipped, with these variables as its runtime_env; gives what the job prints."""
+        submit = [RAY, "job", "submit", "--address", self.dashboard, "--working-dir", "."]
         return subprocess.run(
-            [RAY, "job", "submit", "--address", self.dashboard, "--working-dir", ".", "--", *command],
+            [*submit, "--runtime-env-json", json.dumps({"env_vars": variables}), "--", *command],
             cwd=working_dir,
             env=dict(self.environment),
             capture_output=True,

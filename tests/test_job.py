@@ -1,4 +1,4 @@
-"""A build as a job on a cluster, submitted as README says: what comes out, what can be seen of it, and what cannot."""
+"""A build as a job on a cluster with its outputs in an object store: what comes out, what can be seen of it, and what cannot."""
 
 import json
 import re
@@ -14,49 +14,73 @@ import pytest
 import yaml
 from conftest import ROOT, make, planned
 from head import Head, head
+from object_store import BUCKET, ObjectStore
 from releasing import releases
+from test_object_store import content_of
 from test_run import Project
 from typer.testing import CliRunner
 
 from pipeline import cli, config
+from pipeline.checksums import LATEST
 from pipeline.metrics import exposed
+from pipeline.objects import place
 from pipeline.release.place import place_new
 from pipeline.store import Artifact
 
-SECRETS = {"OPENAI_API_KEY": "sk-planted-for-a-model", "AWS_SECRET_ACCESS_KEY": "planted/for+a/store"}
+SECRETS = {
+    "OPENAI_API_KEY": "sk-planted-for-a-model",
+    "AWS_ACCESS_KEY_ID": "planted-name-for-a-store",
+    "AWS_SECRET_ACCESS_KEY": "planted/for+a/store",
+}
 CLUSTER = ROOT / "configs" / "cluster"
+OUTPUTS = f"s3://{BUCKET}/outputs"
 
 
 @dataclass(frozen=True)
 class Submitted:
-    """A job that is done: the folder it was submitted from, that of its outputs, and what was printed and scraped."""
+    """A job that is done: the folder it was submitted from, its machine's cache, and what was printed and scraped."""
 
     project: Path
-    outputs: Path
+    cache: Path
     printed: str
     metrics: str
 
     @property
     def build(self) -> Path:
-        return self.outputs / "small"
+        return place(OUTPUTS) / "small"
 
 
 @pytest.fixture(scope="module", name="job")
 def submitted_job(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Submitted]:
-    folder = tmp_path_factory.mktemp("job")
+    """The cluster has the keys; where the store is, which is no secret, the job brings along."""
+    folder, cache = shippable(tmp_path_factory.mktemp("job")), tmp_path_factory.mktemp("cache")
+    run = ["python", "-m", "pipeline", "run", "config.yaml", "--log-json", "--set", f"runtime.root={OUTPUTS}"]
+    look = [*run, "&&", "test", "!", "-e", ".env"]
+    with (
+        ObjectStore() as store,
+        tempfile.TemporaryDirectory(dir="/tmp", prefix="pm-") as short,
+        head(Path(short), **SECRETS) as started,
+        pytest.MonkeyPatch.context() as patched,
+    ):
+        endpoint = store.environment["AWS_ENDPOINT_URL"]
+        done = started.submit(
+            folder, "bash", "-c", " ".join(look), AWS_ENDPOINT_URL=endpoint, PAIRMILL_CACHE=str(cache)
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        for name, value in store.environment.items():
+            patched.setenv(name, value)
+        yield Submitted(folder, cache, done.stdout + done.stderr, scraped(started))
+
+
+def shippable(folder: Path) -> Path:
+    """A checkout with a config, and with a file of keys that is to stay here."""
     project = Project(folder, documents=60)
     del project.config["runtime"]["engines"], project.config["runtime"]["ray"]
     (folder / "config.yaml").write_text(yaml.safe_dump(project.config, sort_keys=False))
     shutil.copytree(ROOT / "pipeline", folder / "pipeline", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / ".rayignore", folder)
     (folder / ".env").write_text("OPENAI_API_KEY=sk-not-to-be-shipped")
-    outputs = tmp_path_factory.mktemp("outputs")
-    run = ["python", "-m", "pipeline", "run", "config.yaml", "--log-json", "--set", f"runtime.root={outputs}"]
-    look = [*run, "&&", "test", "!", "-e", ".env"]
-    with tempfile.TemporaryDirectory(dir="/tmp", prefix="pm-") as short, head(Path(short), **SECRETS) as started:
-        done = started.submit(folder, "bash", "-c", " ".join(look))
-        assert done.returncode == 0, done.stdout + done.stderr
-        yield Submitted(folder, outputs, done.stdout + done.stderr, scraped(started))
+    return folder
 
 
 def scraped(started: Head) -> str:
@@ -65,10 +89,6 @@ def scraped(started: Head) -> str:
     while time.monotonic() < until and not all(name in started.scrape() for name in exposed()):
         time.sleep(0.5)
     return started.scrape()
-
-
-def files(release: Path) -> dict[str, bytes]:
-    return {path.relative_to(release).as_posix(): path.read_bytes() for path in release.rglob("*") if path.is_file()}
 
 
 def test_the_release_of_a_job_is_the_one_made_here_to_the_byte(job: Submitted, tmp_path: Path) -> None:
@@ -80,7 +100,7 @@ def test_the_release_of_a_job_is_the_one_made_here_to_the_byte(job: Submitted, t
     (here,) = place_new(loaded.recipe, list(steps.values()), tmp_path / "small", "today")
     (there,) = releases(job.build)
     assert f"The release is in {there}" in job.printed
-    assert files(there) == files(here)
+    assert content_of(there) == content_of(here)
 
 
 def test_what_was_counted_is_what_became_of_the_rows(job: Submitted) -> None:
@@ -105,7 +125,7 @@ def test_what_was_counted_is_what_became_of_the_rows(job: Submitted) -> None:
 
 
 def test_each_line_of_the_log_is_json_and_those_of_workers_name_their_part(job: Submitted) -> None:
-    (log,) = (job.build / "logs").iterdir()
+    (log,) = (job.cache / "small/logs").iterdir()
     lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
     assert all(line["time"] and line["build"] == "small" for line in lines)
     (folder,) = job.build.glob("clean-*")
@@ -115,7 +135,7 @@ def test_each_line_of_the_log_is_json_and_those_of_workers_name_their_part(job: 
 
 
 def test_the_status_is_told_from_the_outputs_alone(job: Submitted) -> None:
-    result = CliRunner().invoke(cli.app, ["status", str(job.build), "--json"])
+    result = CliRunner().invoke(cli.app, ["status", "small", "--root", OUTPUTS, "--json"])
     found = json.loads(result.stdout)
     assert found["run"] == "done"
     assert {step["state"] for step in found["steps"]} == {"done"}
@@ -123,10 +143,10 @@ def test_the_status_is_told_from_the_outputs_alone(job: Submitted) -> None:
 
 
 def test_a_key_in_the_environment_is_written_nowhere(job: Submitted) -> None:
-    status = CliRunner().invoke(cli.app, ["status", str(job.build)]).stdout
-    written = {str(path): path.read_bytes() for path in job.outputs.rglob("*") if path.is_file()}
-    assert any(path.endswith("run.json") for path in written)
-    assert any("/logs/" in path for path in written)
+    status = CliRunner().invoke(cli.app, ["status", "small", "--root", OUTPUTS]).stdout
+    written = {**content_of(place(f"s3://{BUCKET}")), **content_of(job.cache)}
+    assert {"outputs/small/run.json", f"outputs/small/release/{LATEST}"} <= written.keys()
+    assert any(path.startswith("small/logs/") for path in written)
     for secret in SECRETS.values():
         for where, what in {**written, "status": status, "printed": job.printed, "metrics": job.metrics}.items():
             assert secret not in (what if isinstance(what, str) else what.decode("latin-1")), where
