@@ -1,11 +1,14 @@
-"""The real engine: vLLM under Ray with the bundled model, on whatever this machine has."""
+"""The real engine: vLLM under Ray with the bundled model, on whatever this machine has; its own process is killed on the way."""
 
 import json
 import math
 import os
+import re
 import subprocess
 import sys
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from benchmarks.killed_engine import CORE, vllm_of
 from pipeline.engines import bundled
 from pipeline.shipped import root
 
@@ -33,7 +37,12 @@ PAIRS = [
 ]
 
 
-def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -> tuple[int, str, str]:
+def run(
+    folder: Path,
+    documents: list[dict[str, Any]],
+    writer: dict[str, Any],
+    meanwhile: Callable[["subprocess.Popen[str]"], None] = lambda _: None,
+) -> tuple[int, str, str]:
     (folder / "corpus.jsonl").write_text("".join(json.dumps(document) + "\n" for document in documents))
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in PAIRS))
     asks = {"kind": "generate", "input": "passages", "engine": "writer"}
@@ -56,14 +65,28 @@ def run(folder: Path, documents: list[dict[str, Any]], writer: dict[str, Any]) -
                 "judged": {**asks, "input": "given", "prompt": "judge"},
             },
         },
-        "runtime": {"root": "out", "ray": "local", "engines": {"writer": {"batch_size": 4}}},
+        "runtime": {"root": "out", "ray": "local", "engines": {"writer": {"batch_size": 4, "max_num_seqs": 8}}},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
-    done = subprocess.run(
+    process = subprocess.Popen(
         [sys.executable, "-m", "pipeline", "run", "config.yaml", "--json"],
-        cwd=folder, capture_output=True, text=True, timeout=400, check=False, env={**os.environ, "PYTHONPATH": str(root())},
+        cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(root())},
     )  # fmt: skip
-    return done.returncode, done.stdout, done.stderr
+    try:
+        meanwhile(process)
+        out, err = process.communicate(timeout=400)
+    finally:
+        process.kill()
+    return process.returncode, out, err
+
+
+def kill_the_core(driver: "subprocess.Popen[str]", build: Path) -> None:
+    """End vLLM's own process when it has answered some requests and others are in flight."""
+    while not list(build.glob("*/pieces/*/*.parquet")):
+        assert driver.poll() is None, driver.communicate()
+        time.sleep(0.05)
+    core = next(one for one in vllm_of(driver.pid) if one.name().startswith(CORE))
+    core.kill()
 
 
 def rows(folder: Path, step: str, kind: str = "rows") -> list[dict[str, Any]]:
@@ -77,9 +100,19 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines = (root() / "configs/quickstart/corpus/en.jsonl").read_text().splitlines()
     documents = [json.loads(line) for line in lines[:8]]
     documents.append({"doc_id": "long", "text": "A sentence about bread and butter. " * 200})
-    code, out, err = run(folder, documents, WRITER)
+    build = folder / "out/real"
+    code, out, err = run(folder, documents, WRITER, lambda driver: kill_the_core(driver, build))
     assert code == 0, out + err
     return folder
+
+
+def test_an_engine_that_is_killed_starts_again_and_each_request_has_one_reply(built: Path) -> None:
+    (log,) = (built / "out/real/logs").iterdir()
+    assert log.read_text().count("the engine died and starts again") == 1
+    in_flight = sum(map(int, re.findall(r"(\d+) requests were in flight when the engine died", log.read_text())))
+    assert 0 < in_flight < 21
+    ids = [row["request_id"] for step in ("queries", "paraphrases", "judged") for row in rows(built, step)]
+    assert len(ids) == len(set(ids)) == 21
 
 
 def test_every_request_of_two_steps_gets_one_reply_of_the_shape_that_was_asked_for(built: Path) -> None:

@@ -66,14 +66,18 @@ class Flights:
 
     def suspicions(self, requests: Sequence[str]) -> dict[str, Suspect]:
         """Those of these requests that an engine died with."""
-        for request in requests:
-            if size := self.flying.pop(request, 0):
-                suspect = self.suspects.setdefault(request, Suspect())
-                suspect.alone += size == 1
-                suspect.died += 1
-                suspect.size = narrower(size)
-                if suspect.alone == ALONE:
-                    self._aside(request, suspect)
+        flew = {request: size for request in requests if (size := self.flying.pop(request, 0))}
+        for request, size in flew.items():
+            suspect = self.suspects.setdefault(request, Suspect())
+            suspect.alone += size == 1
+            suspect.died += 1
+            suspect.size = narrower(size)
+            if suspect.alone == ALONE:
+                self._aside(request, suspect)
+        if flew:
+            logger.info(
+                "%s: %d requests were in flight when the engine died, and are asked again", self.model, len(flew)
+            )
         return {request: self.suspects[request] for request in requests if request in self.suspects}
 
     def _aside(self, request: str, suspect: Suspect) -> None:
