@@ -64,6 +64,7 @@ def drill(documents: int, runs: int, rng: random.Random, folder: Path) -> None:
             fault = faults[len(same) % len(faults)]
             path = config(corpus, folder / f"run-{number}", f"s3://{BUCKET}/run-{number}", where.cluster.address)
             ended = run(Broken(path, where, rng), fault, rng.uniform(0.05, 0.8) * seconds, wanted)
+            where.files().rm(f"{BUCKET}/run-{number}", recursive=True)
             same += [] if ended is None else [ended]
             if len(same) == runs:
                 break
@@ -76,7 +77,7 @@ def alone(corpus: Path, folder: Path, where: Site) -> tuple[str, float]:
     local = config(corpus, folder / "local", str(folder / "local" / "outputs"), "local")
     if started(local, dict(os.environ)).wait():
         sys.exit("the build that is left alone failed")
-    wanted = digest((path.name, path.read_bytes()) for path in data_files(folder / "local/outputs/overhead/release"))
+    wanted = placed(folder / "local/outputs")
     began = time.monotonic()
     there = config(corpus, folder / "alone", f"s3://{BUCKET}/alone", where.cluster.address)
     if started(there, where.environment).wait():
@@ -143,21 +144,23 @@ def run(build: Broken, fault: "Fault", after: float, wanted: str) -> bool | None
         f"| {'the same' if release == wanted else f'**{release}**'} |",
         flush=True,
     )
-    where.files().rm(f"{BUCKET}/{name}", recursive=True)
     return release == wanted and again <= most
 
 
-def data_files(releases: Path) -> list[Path]:
-    """What a release holds of data; its card and lineage name the day and the machine's paths."""
-    return [path for path in releases.rglob("*") if path.suffix in {".parquet", ".jsonl"}]
+def placed(folder: Path) -> str:
+    """The data of the release below a local folder; its card and lineage name the day and the machine's paths."""
+    paths = [path for path in folder.rglob("*") if is_released(path)]
+    return digest((path.name, path.read_bytes()) for path in paths)
 
 
 def stored(where: Site, name: str) -> str:
     files = where.files()
-    found = files.find(f"{BUCKET}/{name}/overhead/release")
-    return digest(
-        (Path(path).name, files.cat_file(path)) for path in found if Path(path).suffix in {".parquet", ".jsonl"}
-    )
+    paths = [path for path in files.find(f"{BUCKET}/{name}") if is_released(Path(path))]
+    return digest((Path(path).name, files.cat_file(path)) for path in paths)
+
+
+def is_released(path: Path) -> bool:
+    return "release" in path.parts and path.suffix in {".parquet", ".jsonl"}
 
 
 def digest(files: Iterable[tuple[str, bytes]]) -> str:
