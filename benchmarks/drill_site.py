@@ -146,13 +146,13 @@ def _keys(url: str) -> dict[str, str]:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[Site]:
+def site(folder: Path, *, with_small_disk: bool = True) -> Iterator[Site]:
     """A site with a head of no CPUs and two nodes of two."""
     from ray.cluster_utils import Cluster
 
     with ExitStack() as stack:
         gate = Gate(stack.enter_context(store_server(folder / "store.log")))
-        has_small_disk = stack.enter_context(small_disk(folder / "caches"))
+        has_small_disk = with_small_disk and stack.enter_context(small_disk(folder / "caches"))
         cluster = Cluster()
         stack.callback(cluster.shutdown)
         it = Site(cluster, gate, folder, has_small_disk=has_small_disk)

@@ -26,7 +26,7 @@ BUILD = place(ROOT) / "small"
 
 @pytest.fixture(scope="module", name="where")
 def drilled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with site(tmp_path_factory.mktemp("site")) as where, pytest.MonkeyPatch.context() as patched:
+    with site(tmp_path_factory.mktemp("site"), with_small_disk=False) as where, pytest.MonkeyPatch.context() as patched:
         for name, value in where.environment.items():
             patched.setenv(name, value)
         yield where

@@ -75,9 +75,7 @@ class Flights:
             if suspect.alone == ALONE:
                 self._aside(request, suspect)
         if flew:
-            logger.info(
-                "%s: %d requests were in flight when the engine died, and are asked again", self.model, len(flew)
-            )
+            logger.info("%s: %d requests were in flight when the engine died", self.model, len(flew))
         return {request: self.suspects[request] for request in requests if request in self.suspects}
 
     def _aside(self, request: str, suspect: Suspect) -> None:
