@@ -107,7 +107,8 @@ def recipe(folder: Path, part_rows: int) -> dict[str, Any]:
         "replies": {**asked, "facets": {"style": "a question"}},
         "pairs": {"kind": "parse_query", "input": "replies"},
         "unique": {"kind": "dedup", "input": "pairs"},
-        "tuples": {"kind": "export", "input": "unique", "formats": ["pair"]},
+        "examples": {"kind": "given_negatives", "input": "unique"},
+        "tuples": {"kind": "export", "input": "examples", "formats": ["pair"]},
     }
     return {
         "recipe": {"name": "scale", "engines": {"writer": {"kind": "echo"}}, "steps": steps},

@@ -163,7 +163,7 @@ class Build:
         for step in steps:
             job, terms = jobs[step.name], self._terms(step, cluster)
             runtime = job.engines[engine].runtime
-            workers, toll = Workers(terms), Toll(runtime.set_aside)
+            workers, toll, of = Workers(terms), Toll(runtime.set_aside), len(job.paths)
             committed, parts = Stats(), 0  # with several writers all lies in pieces until the last has answered
             courses = (
                 Asking(step.name, number, engine, job.piece_rows, toll, terms.retries, terms.patience.tell).course()
@@ -172,7 +172,7 @@ class Build:
             for ended in workers.ended(workers.of(job, courses), runtime.most):
                 if len(job.engines) == 1:
                     parts += len(ended)
-                    self.watcher.committed(step.name, parts, len(job.paths))
+                    self.watcher.committed(step.name, parts, of)
                     for stats in ended:
                         committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
                 if not ended or len(job.engines) == 1:
