@@ -48,7 +48,7 @@ def run(corpus: Path, workers: int, count: int) -> float:
         config = Path(name) / "config.yaml"
         config.write_text(yaml.safe_dump(recipe(corpus, name, workers), sort_keys=False))
         seconds, out = timed([sys.executable, "-m", "pipeline", "run", str(config), "--json"])
-    steps = [line for line in map(json.loads, out.splitlines()) if "step" in line]
+    steps = [line for line in map(json.loads, out.splitlines()) if "reused" in line]
     if (made := steps[-1]["rows_in"]) != count:
         sys.exit(f"{made} of {count} documents were asked about")
     started = seconds - sum(step["seconds"] for step in steps)

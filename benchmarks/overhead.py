@@ -126,7 +126,7 @@ def timed_run(corpus: Path, folder: Path) -> tuple[float, int, list[dict[str, An
         out = process.stdout.read() if process.stdout else ""
     if process.returncode:
         sys.exit(f"pairmill run ended with {process.returncode}: {out}")
-    return seconds, peak, [json.loads(line) for line in out.splitlines()]
+    return seconds, peak, [line for line in map(json.loads, out.splitlines()) if "reused" in line]
 
 
 def memory(driver: int) -> int:

@@ -80,7 +80,10 @@ def run(
     changes: Changes = [],  # noqa: B006 - typer's way
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the table at the end alone.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON object a line for every step, and for the release.")
+        bool,
+        typer.Option(
+            "--json", help="Print a JSON object a line for every step, what is told meanwhile, and the release."
+        ),
     ] = False,
     log_json: LogJson = False,
 ) -> None:

@@ -26,7 +26,7 @@ def add_status(app: typer.Typer, mistakes: Callable[[], AbstractContextManager[N
         ] = False,
         watch: Annotated[bool, typer.Option("--watch", help="Look again every two seconds, until it ends.")] = False,
     ) -> None:
-        """How a build stands: its driver, and each step's parts, rows, rate and time left; from any machine."""
+        """How a build stands: its driver, each step's parts, rows, rate and time left, and engines alive; from any machine."""
         with mistakes():
             from pipeline.status import status as status_of
             from pipeline.status import told

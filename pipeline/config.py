@@ -157,13 +157,14 @@ class Recipe(BaseModel):
 
 
 class StepRuntime(BaseModel):
-    """What one task of a step takes of its machine, and how often it is made again (None: as `runtime.retries` says)."""
+    """What one task of a step takes of its machine, how often it is made again and after how long it is ended (None: as `runtime` says)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpus: PositiveFloat = 1
     memory_gib: PositiveFloat | None = None
     retries: NonNegativeInt | None = None
+    task_timeout_s: PositiveFloat | None = None
 
 
 class Runtime(BaseModel):
@@ -177,7 +178,8 @@ class Runtime(BaseModel):
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
     stops, by step, with the steps' own defaults elsewhere.
 
-    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times. What waits
+    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times, and one that
+    has not ended `task_timeout_s` seconds after it began is lost in this way, too (None: it may take for ever). What waits
     for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
     may grow, and at once where Ray was started here).
     """
@@ -196,6 +198,7 @@ class Runtime(BaseModel):
     engines: dict[str, dict[str, JsonValue]] = {}
     steps: dict[str, StepRuntime] = {}
     retries: NonNegativeInt = 3
+    task_timeout_s: PositiveFloat | None = None
     wait_s: PositiveFloat = 60
     give_up_s: PositiveFloat | None = None
 

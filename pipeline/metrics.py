@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Any
 
 from pipeline.store import Stats
-from pipeline.watcher import Watcher
+from pipeline.watcher import Engines, Watcher
 
 COUNTERS = {
     "rows": "Rows that a step has dealt with",
@@ -19,13 +19,17 @@ COUNTERS = {
     "output_tokens": "Tokens that a model has written",
 }
 GAUGES = {"rows_expected": "Rows that a step is to deal with", "parts_expected": "Parts that a step is to commit"}
+OF_ENGINES = {
+    "engines_alive": "Engines of a name that live, 0 when they are asked no more",
+    "engines_wanted": "Engines of a name that are to live",
+}
 PREFIX = "pairmill_"
 
 
 def exposed() -> dict[str, str]:
     """The metrics by the names under which Prometheus finds them, with what they say."""
     counters = {f"ray_{PREFIX}{name}_total": said for name, said in COUNTERS.items()}
-    return counters | {f"ray_{PREFIX}{name}": said for name, said in GAUGES.items()}
+    return counters | {f"ray_{PREFIX}{name}": said for name, said in (GAUGES | OF_ENGINES).items()}
 
 
 class Metrics(Watcher):
@@ -55,6 +59,11 @@ class Metrics(Watcher):
         self._count("parts", step, parts)
         self._gauge("parts_expected", step, of)
 
+    def engines(self, engine: str, living: Engines | None) -> None:
+        tags = {"build": self.build, "engine": engine}
+        self.metrics["engines_alive"].set(living.alive if living else 0, tags)
+        self.metrics["engines_wanted"].set(living.wanted if living else 0, tags)
+
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         if seconds is not None:
             self.advanced(step, stats)
@@ -83,4 +92,7 @@ def _metrics() -> dict[str, Any]:
         name: Counter(PREFIX + name, said, (*tags, "reason") if name == "rejects" else tags)
         for name, said in COUNTERS.items()
     }
-    return counters | {name: Gauge(PREFIX + name, said, tags) for name, said in GAUGES.items()}
+    gauges = {name: Gauge(PREFIX + name, said, tags) for name, said in GAUGES.items()}
+    return (
+        counters | gauges | {name: Gauge(PREFIX + name, said, ("build", "engine")) for name, said in OF_ENGINES.items()}
+    )

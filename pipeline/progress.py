@@ -127,10 +127,13 @@ class LogLines(Watcher):
 
 
 class JsonLines(Watcher):
-    """A watcher for machines: one JSON object a line for every step that is done."""
+    """A watcher for machines: one JSON object a line for every step that is done, and for what is told meanwhile."""
 
     def __init__(self, out: TextIO = sys.stdout) -> None:
         self.out = out
+
+    def told(self, step: str, what: str) -> None:
+        self._write({"step": step, "told": what})
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         said = {

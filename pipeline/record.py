@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.interrupts import interrupted
 from pipeline.log import logger
 from pipeline.plan import Step
 from pipeline.store import Stats, StoreError, write_bytes
-from pipeline.watcher import Watcher
+from pipeline.watcher import Engines, Watcher
 
 FILE = "run.json"
 BEAT_S = 3.0
@@ -49,6 +50,7 @@ class Record(Watcher):
         self.build = build
         self.beat_s = beat_s
         self.steps = {step.name: Progressing(step.artifact(build).folder.name) for step in steps}
+        self.asked: dict[str, tuple[str, Engines]] = {}
         self.plan = digest({step.name: step.fingerprint for step in steps})
         self.since = now()
         self.beats = 0
@@ -92,6 +94,12 @@ class Record(Watcher):
         with self.lock:
             self.steps[step].told = what
 
+    def engines(self, engine: str, living: Engines | None) -> None:
+        with self.lock:
+            since, _ = self.asked.pop(engine, (now(), None))
+            if living:
+                self.asked[engine] = since, living
+
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:  # noqa: ARG002 - the same for all watchers
         with self.lock:
             self.steps[step].so_far, self.steps[step].is_done = stats, True
@@ -131,6 +139,9 @@ class Record(Watcher):
             "heard": now(),
             "ended": self.ended,
             "failed": self.failed,
+            "engines": [
+                {"engine": name, "since": since, **asdict(living)} for name, (since, living) in self.asked.items()
+            ],
             "steps": [{"step": name, **step.as_json()} for name, step in self.steps.items()],
         }
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from pipeline import asking, built, work
+from pipeline.calls import Terms
 from pipeline.cluster import Cluster, Patience, joined
 from pipeline.commit import commit
 from pipeline.config import Config
@@ -26,7 +27,7 @@ from pipeline.stream import answered
 from pipeline.tries import Asking, Course, Toll
 from pipeline.watcher import Watcher
 from pipeline.work import Job, Writer
-from pipeline.workers import Terms, Workers, tables, workers_of
+from pipeline.workers import Workers, tables, workers_of
 
 LOOKED_S = 5.0
 """How often it is looked how far a table is in a store, where a look is a listing."""
@@ -153,6 +154,7 @@ class Build:
                 self._stream(name, asking_it, so_far, self._patience(next(iter(asking_it)), cluster))
             else:
                 self._ask(name, [step for step in steps if step.name in asking_it], asking_it, cluster)
+            self.watcher.engines(name, None)
         for step in steps:
             self._commit(
                 step, self._parts(step, jobs[step.name], asking.assemble, Workers(self._terms(step, cluster))), began
@@ -161,7 +163,7 @@ class Build:
     def _ask(self, engine: str, steps: Sequence[Step], jobs: dict[str, Job], cluster: Cluster) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
         for step in steps:
-            job, terms = jobs[step.name], self._terms(step, cluster)
+            job, terms = jobs[step.name], self._terms(step, cluster).unlimited()
             runtime = job.engines[engine].runtime
             workers, toll, of = Workers(terms), Toll(runtime.set_aside), len(job.paths)
             committed, parts = Stats(), 0  # with several writers all lies in pieces until the last has answered
@@ -170,6 +172,7 @@ class Build:
                 for (number,) in _all_parts(job)
             )
             for ended in workers.ended(workers.of(job, courses), runtime.most):
+                self.watcher.engines(engine, workers.asking)
                 if len(job.engines) == 1:
                     parts += len(ended)
                     self.watcher.committed(step.name, parts, of)
@@ -188,7 +191,7 @@ class Build:
         ]
         while parts:
             unread = []
-            for part, stats in answered(engine, jobs, parts, patience):
+            for part, stats in answered(engine, jobs, parts, patience, partial(self.watcher.engines, engine)):
                 heed()
                 if stats.noted["unread"] and part not in unread:
                     unread.append(part)
@@ -207,7 +210,8 @@ class Build:
         takes = runtime.step(step.name)
         memory = int((takes.memory_gib or 0) * 2**30)
         retries = runtime.retries if takes.retries is None else takes.retries
-        return Terms(step.name, self._patience(step.name, cluster), cluster.logical(takes.cpus), memory, retries)
+        cpus, timeout_s = cluster.logical(takes.cpus), takes.task_timeout_s or runtime.task_timeout_s
+        return Terms(step.name, self._patience(step.name, cluster), cpus, memory, retries, timeout_s)
 
     def _patience(self, step: str, cluster: Cluster) -> Patience:
         runtime = self.config.runtime

@@ -41,6 +41,19 @@ class StepStatus:
 
 
 @dataclass(frozen=True)
+class EngineStatus:
+    """An engine that a running build asks, since when, and how many of it live (see `watcher.Engines`)."""
+
+    engine: str
+    since: str
+    alive: int
+    wanted: int
+    most: int | None = None
+    starting: int = 0
+    died: int = 0
+
+
+@dataclass(frozen=True)
 class Status:
     """A build: `run` is running, done, stopped, failed, dead, or unknown where no run has left a word."""
 
@@ -51,6 +64,7 @@ class Status:
     failed_at: str | None
     failed: str | None
     steps: tuple[StepStatus, ...]
+    engines: tuple[EngineStatus, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,6 +87,7 @@ def status(build: str, root: Path, sleep: Callable[[float], None] = time.sleep) 
         failed.get("at"),
         failed.get("why"),
         tuple(_step(folder, run, told) for told in record["steps"]),
+        tuple(EngineStatus(**told) for told in record.get("engines", ()) if run == "running"),
     )
 
 
@@ -130,6 +145,8 @@ def told(status: Status) -> Iterator[str]:
     if status.steps:
         heads = ("step", "state", "parts", "rows in", "out", "rejected", "rate", "left")
         yield from aligned([heads, *map(_cells, status.steps)], range(2, len(heads)))
+    for engine in status.engines:
+        yield _engine(engine)
     for step in status.steps:
         if step.told:
             yield f"{step.step}: {plain(step.told)}"
@@ -150,6 +167,12 @@ def _run(status: Status) -> str:
                 f"{round(status.heard_s or 0):,} s ago by both clocks; the same `pairmill run` goes on where it was"
             )
     return f"{status.run}, {status.driver}"
+
+
+def _engine(one: EngineStatus) -> str:
+    wanted = f"{one.wanted}" if one.most in {None, one.wanted} else f"{one.wanted} to {one.most}"
+    more = [f"{count} {what}" for what, count in (("starting", one.starting), ("died", one.died)) if count]
+    return f"engine {one.engine}: {', '.join([f'{one.alive} of {wanted} alive', *more])}, asked since {one.since}"
 
 
 def _cells(step: StepStatus) -> tuple[str, ...]:

@@ -1,7 +1,9 @@
 """Requests of several steps through one vLLM, as one Ray Data pipeline that commits what comes back."""
 
 import re
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pyarrow as pa
@@ -10,11 +12,12 @@ import ray
 from pipeline import asking
 from pipeline.cluster import Patience, await_room, kept_room
 from pipeline.engines.base import EngineError, MissingExtra
-from pipeline.engines.care import Flights
+from pipeline.engines.care import BEAT_S, Flights
 from pipeline.engines.vllm import Vllm, answer
 from pipeline.engines.vllm_runtime import VllmRuntime, bundles, uses_gpus
 from pipeline.stages.base import StageError
 from pipeline.store import Stats, StoreError
+from pipeline.watcher import Engines
 from pipeline.work import Job
 
 
@@ -23,11 +26,11 @@ class BudgetError(Exception):
 
 
 def answered(
-    name: str, jobs: dict[str, Job], parts: list[dict[str, Any]], patience: Patience
+    name: str, jobs: dict[str, Job], parts: list[dict[str, Any]], patience: Patience, tell: Callable[[Engines], None]
 ) -> Iterator[tuple[dict[str, Any], Stats]]:
     """Answer what these parts of the jobs ask the engine of this name, and give each part with what was committed of it.
 
-    Raises the error of ours that a worker met, or EngineError.
+    Meanwhile `tell` is told how many engines live. Raises the error of ours that a worker met, or EngineError.
     """
     if not parts:
         return
@@ -49,7 +52,7 @@ def answered(
         _Commit(jobs), batch_size=None, batch_format="pyarrow", num_cpus=0.25
     )
     try:
-        with kept_room(what, room[0], patience, EngineError):
+        with kept_room(what, room[0], patience, EngineError), _counted(what, flights, runtime, patience, tell):
             for batch in commit.iter_batches(batch_size=None, batch_format="pyarrow"):
                 for row in batch.to_pylist():
                     tokens = row["prompt_tokens"], row["output_tokens"]
@@ -65,6 +68,33 @@ def _flights(model: str, set_aside: int) -> Any:
         ray.get_runtime_context().get_node_id(), soft=False
     )
     return ray.remote(num_cpus=0, scheduling_strategy=here)(Flights).remote(model, set_aside)
+
+
+@contextmanager
+def _counted(
+    what: str, flights: Any, runtime: VllmRuntime, patience: Patience, tell: Callable[[Engines], None]
+) -> Iterator[None]:
+    """Meanwhile tell how many engines live, and where one has died."""
+    over = threading.Event()
+
+    def look() -> None:
+        died = 0
+        while not over.wait(BEAT_S):
+            with suppress(ray.exceptions.RayError):
+                now = ray.get(flights.alive.remote(runtime.replicas, runtime.max_replicas), timeout=BEAT_S)
+                if now.died > died:
+                    patience.tell(f"{what} died and starts again (deaths so far: {now.died})")
+                died = now.died
+                if not over.is_set():
+                    tell(now)
+
+    thread = threading.Thread(target=look, name="engines", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(BEAT_S)
 
 
 def _reason(engine: Vllm, error: ray.exceptions.RayError, flights: Any) -> Exception:

@@ -23,12 +23,18 @@ Course: TypeAlias = Generator[Call, Any, Any]
 Tell: TypeAlias = Callable[[str], None]
 
 
-class LostError(Exception):
-    """A worker that ended before it had an answer; `machine` where all of its machine was lost, which no request does."""
+SHORT = "Where memory is short, give its tasks more (runtime.steps.STEP.memory_gib) or make parts smaller (runtime.part_rows)"
 
-    def __init__(self, cause: str, *, machine: bool = False) -> None:
+
+class LostError(Exception):
+    """A worker that ended before it had an answer, and how that is mended where it happens each time.
+
+    `machine` where all of its machine was lost, which no request does.
+    """
+
+    def __init__(self, cause: str, *, machine: bool = False, mend: str = SHORT) -> None:
         super().__init__(cause)
-        self.machine = machine
+        self.machine, self.mend = machine, mend
 
 
 def steadily(call: Call, what: str, retries: int, tell: Tell) -> Course:
@@ -48,8 +54,7 @@ def steadily(call: Call, what: str, retries: int, tell: Tell) -> Course:
 
 def _given_up(what: str, retries: int, lost: LostError) -> StageError:
     return StageError(
-        f"{what}: its worker was lost {retries + 1} times, the last time because {lost}. Where memory is short, give its tasks "
-        "more (runtime.steps.STEP.memory_gib) or make parts smaller (runtime.part_rows); more tries are runtime.retries"
+        f"{what}: its worker was lost {retries + 1} times, the last time because {lost}. {lost.mend}; more tries are runtime.retries"
     )
 
 

@@ -2,8 +2,23 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 
 from pipeline.store import Stats
+
+
+@dataclass(frozen=True)
+class Engines:
+    """How many of an engine live, of those that are wanted now (up to `most`, where it may grow), and how often one has died.
+
+    `starting` are those whose process lives and whose model is not loaded yet.
+    """
+
+    alive: int
+    wanted: int
+    most: int | None = None
+    starting: int = 0
+    died: int = 0
 
 
 class Watcher:
@@ -24,6 +39,9 @@ class Watcher:
 
     def told(self, step: str, what: str) -> None:
         """What a user would want to know while it goes on: a worker that was lost, room that is waited for."""
+
+    def engines(self, engine: str, living: Engines | None) -> None:
+        """How many of an engine that is asked live; None when it is asked no more."""
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         """`seconds` is None where the step was committed before."""
@@ -57,6 +75,10 @@ class Together(Watcher):
     def told(self, step: str, what: str) -> None:
         for watcher in self.watchers:
             watcher.told(step, what)
+
+    def engines(self, engine: str, living: Engines | None) -> None:
+        for watcher in self.watchers:
+            watcher.engines(engine, living)
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         for watcher in self.watchers:

@@ -6,52 +6,32 @@ What a function does is in `work` and `asking`, and what is done again where a w
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, wraps
+from dataclasses import replace
+from functools import cache
 from itertools import cycle, islice
 from typing import Any, TypeAlias
 
 import ray
 
-from pipeline.cluster import Patience, await_room, kept_room
+from pipeline.calls import Call, Terms, Underway, noted
+from pipeline.cluster import await_room, kept_room
 from pipeline.interrupts import heed
 from pipeline.log import about, logger, to_stderr
 from pipeline.stages.base import Stage, StageError
 from pipeline.store import CorruptPart, Stats
 from pipeline.stream import known_cause
-from pipeline.tries import Course, LostError, steadily
-from pipeline.watcher import in_words
+from pipeline.tries import Course, LostError
+from pipeline.watcher import Engines, in_words
 from pipeline.work import Job
 
 STOPPED_S = 60.0
 SILENCE_S = 2.0
 """After so long without a finished part, progress counts the pieces of those under way."""
 
-Start: TypeAlias = Callable[..., Any]
-"""Calls a function with these arguments on a worker, and gives a reference to what it will return."""
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a task of a step takes, how often it is made again where its worker is lost, and how long it waits for room.
-
-    `cpus` are logical ones, `memory` are bytes.
-    """
-
-    step: str
-    patience: Patience
-    cpus: float = 1
-    memory: int = 0
-    retries: int = 3
-
-    @property
-    def wants(self) -> Mapping[str, float]:
-        return {"CPU": self.cpus, **({"memory": self.memory} if self.memory else {})}
-
-    def steadily(self, function: Callable[..., Any], *arguments: Any) -> Course:
-        """The call, made again where its worker is lost."""
-        part = next((f" part {one}" for one in arguments if isinstance(one, int)), "")
-        return steadily((function, arguments), f"{self.step}{part}", self.retries, self.patience.tell)
+Start: TypeAlias = Callable[..., Call]
+"""Given a mark, a function and its arguments, calls it on a worker under that mark."""
+Running: TypeAlias = dict[Any, tuple[Course, Call]]
+"""By what Ray will return."""
 
 
 class Workers:
@@ -60,6 +40,8 @@ class Workers:
     def __init__(self, terms: Terms, start: Start | None = None, count: int | None = None) -> None:
         self.terms, self.count = terms, count
         self.start: Start = start or _task(terms)
+        self.asking = Engines(0, 0)
+        """Where the calls ask an engine, how many do so."""
         if start is None:
             await_room(terms.step, [terms.wants], terms.patience, StageError)
 
@@ -97,18 +79,26 @@ class Workers:
     def ended(self, courses: Iterable[Course], window: int | None = None) -> Iterator[list[Any]]:
         """What courses returned that have ended, as they do; an empty list where some seconds brought nothing."""
         todo = iter(courses)
-        running: dict[Any, Course] = {}
+        running: Running = {}
+        underway = Underway()
+
+        def start(course: Course, call: Any) -> None:
+            function, arguments = call
+            started = self.start(underway.mark(), function, *arguments)
+            running[started.reference] = course, started
+
         try:
-            with kept_room(self.terms.step, self.terms.wants, self.terms.patience, StageError):
+            with kept_room(self.terms.step, self.terms.wants, self.terms.patience, StageError), underway.looked_for():
                 while True:
                     heed()
-                    free = max(0, (window or self.at_once) - len(running))  # a cluster may shrink meanwhile
-                    for course in islice(todo, free):
-                        running[self._started(next(course))] = course
+                    most = window or self.at_once
+                    for course in islice(todo, max(0, most - len(running))):  # a cluster may shrink meanwhile
+                        start(course, next(course))
                     if not running:
                         return
+                    self._look(running, underway, window or most - 1)
                     done, _ = ray.wait(list(running), timeout=SILENCE_S)
-                    yield [one for reference in done for one in self._go_on(reference, running)]
+                    yield [one for reference in done for one in self._go_on(*running.pop(reference), start)]
         except CorruptPart:
             # The part is made again now: what writes to the same places must have ended before.
             _end(running)
@@ -118,20 +108,23 @@ class Workers:
         finally:
             _end(running)
 
-    def _started(self, call: tuple[Callable[..., Any], tuple[Any, ...]]) -> Any:
-        function, arguments = call
-        return self.start(function, *arguments)
+    def _look(self, running: Running, underway: Underway, most: int) -> None:
+        """Which of these have begun, and whether one runs for too long."""
+        begun = [(call, since) for _, call in running.values() if (since := underway.begun.get(call.mark))]
+        for call, since in begun:
+            call.look(since)
+        self.asking = replace(self.asking, alive=len(begun), wanted=min(len(running), most))
 
-    def _go_on(self, reference: Any, running: dict[Any, Course]) -> Iterator[Any]:
+    def _go_on(self, course: Course, call: Call, start: Callable[..., None]) -> Iterator[Any]:
         """Tell a course what became of its call, and start its next; gives what it returned where that was the last."""
-        course = running.pop(reference)
         try:
             try:
-                value = result(reference)
+                value = result(call.reference)
             except LostError as lost:
-                running[self._started(course.throw(lost))] = course
+                self.asking = replace(self.asking, died=self.asking.died + 1)
+                start(course, course.throw(call.overdue or lost))
             else:
-                running[self._started(course.send(value))] = course
+                start(course, course.send(value))
         except StopIteration as end:
             yield end.value
 
@@ -168,6 +161,8 @@ def result(reference: Any) -> Any:
         raise LostError(f"its worker's process died, {type(error).__name__}") from error
     except _MACHINE as error:
         raise LostError(f"the machine of its worker was lost, {type(error).__name__}", machine=True) from error
+    except ray.exceptions.TaskCancelledError as error:
+        raise LostError("it was ended") from error
     except ray.exceptions.OutOfMemoryError as error:
         raise LostError("its machine was short of memory and Ray ended its worker, OutOfMemoryError") from error
     except ray.exceptions.RayError as error:
@@ -185,9 +180,13 @@ def _task(terms: Terms) -> Start:
 
     @cache  # a function is sent to the cluster once
     def remote(function: Callable[..., Any]) -> Any:
-        return ray.remote(**options)(_logged(function))
+        return ray.remote(**options)(_logged(function, terms.timeout_s))
 
-    return lambda function, *arguments: remote(function).remote(*arguments)
+    def start(mark: str, function: Callable[..., Any], *arguments: Any) -> Call:
+        reference = remote(function).remote(mark, *arguments)
+        return Call(mark, reference, lambda: ray.cancel(reference, force=True), terms, terms.what(arguments))
+
+    return start
 
 
 def tables(terms: Mapping[str, Terms]) -> Workers:
@@ -195,34 +194,44 @@ def tables(terms: Mapping[str, Terms]) -> Workers:
     starts = {step: _task(one) for step, one in terms.items()}
     for one in terms.values():
         await_room(one.step, [one.wants], one.patience, StageError)
-    return Workers(next(iter(terms.values())), lambda function, job: starts[job.name](function, job), len(terms))
+
+    def start(mark: str, function: Callable[..., Any], job: Job) -> Call:
+        return starts[job.name](mark, function, job)
+
+    return Workers(next(iter(terms.values())), start, len(terms))
 
 
-def _logged(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, with what it logs being about the job and part that it is called with, and a line at its end."""
+def _logged(function: Callable[..., Any], timeout_s: float | None) -> Callable[..., Any]:
+    """The function, with what it logs being about the job and part that it is called with, and a line at its end.
 
-    @wraps(function)
-    def call(*given: Any) -> Any:
-        if not (given and isinstance(given[0], Job)):
-            return function(*given)
-        job, part = given[0], next((one for one in given[1:] if isinstance(one, int)), None)
-        to_stderr()
-        with about(job.artifact.folder.parent.name, job.name, part):
-            began = time.monotonic()
-            made = function(*given)
-            stats = made[-1] if isinstance(made, tuple) else made  # of a part that is numbered
-            if isinstance(stats, Stats):
-                logger.info("%s, %.1f s", in_words(stats), time.monotonic() - began)
-            return made
+    Takes the mark of the call first.
+    """
 
+    def call(mark: str, *given: Any) -> Any:
+        with noted(mark, timeout_s):
+            if not (given and isinstance(given[0], Job)):
+                return function(*given)
+            job, part = given[0], next((one for one in given[1:] if isinstance(one, int)), None)
+            to_stderr()
+            with about(job.artifact.folder.parent.name, job.name, part):
+                began = time.monotonic()
+                made = function(*given)
+                stats = made[-1] if isinstance(made, tuple) else made  # of a part that is numbered
+                if isinstance(stats, Stats):
+                    logger.info("%s, %.1f s", in_words(stats), time.monotonic() - began)
+                return made
+
+    call.__name__ = call.__qualname__ = (
+        function.__name__
+    )  # and no `wraps`: Ray would hold our arguments against the function's
     return call
 
 
 class _Holder:
     """Keeps a GPU, and the model that a function loaded onto it, from one call to the next."""
 
-    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        return _logged(function)(*arguments)
+    def run(self, timeout_s: float | None, mark: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        return _logged(function, timeout_s)(mark, *arguments)
 
 
 @contextmanager
@@ -241,10 +250,20 @@ def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     options = {"num_cpus": terms.cpus, "num_gpus": int(gpus > 0), "max_restarts": -1, "max_task_retries": terms.retries}
     holder = ray.remote(scheduling_strategy="SPREAD", **options)(_Holder)
     holders = [holder.remote() for _ in range(count)]
-    turns = cycle(holders)
+    turns = cycle(range(count))
 
-    def start(function: Callable[..., Any], *arguments: Any) -> Any:
-        return next(turns).run.remote(function, *arguments)
+    def start(mark: str, function: Callable[..., Any], *arguments: Any) -> Call:
+        place = next(turns)
+        given = holders[place]
+
+        def stop() -> None:
+            """For good, since Ray would give one that it starts again the same call, and another in its place."""
+            if holders[place] is given:
+                ray.kill(given)
+                holders[place] = holder.remote()
+
+        reference = given.run.remote(terms.timeout_s, mark, function, *arguments)
+        return Call(mark, reference, stop, terms, terms.what(arguments))
 
     try:
         yield Workers(terms, start, 2 * count)

@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.engines.base import EngineError
 from pipeline.engines.care import IN_A_ROW, Careful, Flights, Row
+from pipeline.watcher import Engines
 
 
 class Dead(BaseException):
@@ -103,3 +104,21 @@ def test_a_machine_that_is_lost_sets_nothing_aside() -> None:
     for rows in first:
         pool.flights.begun([row["id"] for row in rows], 64)
     assert all("error" not in row for row in asyncio.run(pool.run(first)))
+
+
+def test_an_engine_lives_as_long_as_its_process_is_heard_of_and_starts_until_its_model_is_loaded() -> None:
+    now = [0.0]
+    flights = Flights("a-model", 0, clock=lambda: now[0])
+    for engine in ("one", "other"):
+        flights.started(engine)
+        flights.lives(engine, loaded=False)
+    assert flights.alive(2, None) == Engines(0, 2, starting=2)
+    flights.lives("one", loaded=True)
+    now[0] = 9.0
+    flights.lives("other", loaded=True)
+    assert flights.alive(2, 4) == Engines(2, 2, most=4)
+    now[0] = 12.0
+    assert flights.alive(2, 4) == Engines(1, 2, most=4)
+    flights.started("one")
+    flights.lives("one", loaded=False)
+    assert flights.alive(2, 4) == Engines(1, 2, most=4, starting=1, died=1)

@@ -22,7 +22,7 @@ from ray.cluster_utils import Cluster
 from pipeline import config
 from pipeline.cluster import Patience, await_room, joined
 from pipeline.engines.base import Engine, EngineError, Reply, Request, Runtime
-from pipeline.engines.care import Careful
+from pipeline.engines.care import Beat, Careful
 from pipeline.interrupts import Terminated, interruptible
 from pipeline.rows import Document, Made, Row
 from pipeline.runner import Build
@@ -30,7 +30,7 @@ from pipeline.shipped import root
 from pipeline.stages.base import RowStage, StageError
 from pipeline.store import Artifact, Stats
 from pipeline.stream import _flights
-from pipeline.watcher import Watcher
+from pipeline.watcher import Engines, Watcher
 
 TEXTS = [f"word{number:02} is a word in a text that is long enough to ask about" for number in range(24)]
 
@@ -89,6 +89,7 @@ class Recorder(Watcher):
         self.lines: list[str] = []
         self.done: dict[str, Stats] = {}
         self.on_advance: Any = None
+        self.living: list[Engines | None] = []
 
     def advanced(self, step: str, so_far: Stats) -> None:
         if self.on_advance:
@@ -96,6 +97,9 @@ class Recorder(Watcher):
 
     def told(self, step: str, what: str) -> None:
         self.lines.append(what)
+
+    def engines(self, engine: str, living: Engines | None) -> None:
+        self.living.append(living)
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
         self.done[step] = stats
@@ -184,6 +188,18 @@ def test_an_engine_that_hangs_is_ended_and_what_it_was_asked_is_asked_again(surv
     assert any("queries part 0: the engine writer died" in line for line in told.lines)
 
 
+def test_it_is_told_how_many_workers_ask_an_engine_and_how_often_one_died(survived: Survived) -> None:
+    one, told, _ = survived
+    *living, last = told.living
+    assert last is None
+    found = [one for one in living if one]
+    parts = len(Artifact(next(one.folder.glob("queries-*"))).part_numbers())
+    assert (found[0].wanted, found[-1].wanted) == (parts, 1)
+    assert all(one.alive <= one.wanted for one in found)
+    assert any(one.alive for one in found)
+    assert found[-1].died >= 4
+
+
 def test_room_that_no_machine_has_is_told_and_waited_for_so_long(cluster: Cluster, tmp_path: Path) -> None:
     wants = {"steps": {"same": {"cpus": 64, "memory_gib": 0.5}}, "wait_s": 0.5, "give_up_s": 2}
     one, told = build(tmp_path, cluster, {"same": Fragile(input="corpus", folder=tmp_path)}, **wants)
@@ -216,7 +232,9 @@ class Batches:
     """An engine that Ray Data feeds, and that ends its process on a word; it is cared for as vLLM's is."""
 
     def __init__(self, flights: Any) -> None:
-        assert ray.get(flights.started.remote(ray.get_runtime_context().get_actor_id())) is None
+        engine = ray.get_runtime_context().get_actor_id()
+        assert ray.get(flights.started.remote(engine)) is None
+        Beat(lambda loaded: flights.lives.remote(engine, loaded=loaded)).loaded = True
 
         async def call(method: str, *given: Any) -> Any:
             return await getattr(flights, method).remote(*given)
@@ -242,12 +260,15 @@ def test_ray_data_gives_a_dead_engine_its_batches_again_until_the_request_that_e
     with joined(one.config.runtime):
         ray.data.DataContext.get_current().enable_progress_bars = False
         source = ray.data.from_items([{"text": text} for text in TEXTS[:6]], override_num_blocks=3)
-        arguments = {"fn_constructor_args": (_flights("a-model", 5),), "concurrency": 1, "max_concurrency": 3}
+        flights = _flights("a-model", 5)
+        arguments = {"fn_constructor_args": (flights,), "concurrency": 1, "max_concurrency": 3}
         rows = source.map_batches(Batches, batch_size=2, num_cpus=0.5, **arguments).take_all()
+        living = ray.get(flights.alive.remote(1, None))
     assert sorted(row["text"] for row in rows) == TEXTS[:6]
     errors = {row["text"]: row["error"] for row in rows if row["error"]}
     assert list(errors) == [TEXTS[3]]
     assert errors[TEXTS[3]].startswith("engine died: it ended 4 times over this request")
+    assert (living.alive + living.starting, living.died) == (1, 4)
 
 
 def test_a_build_survives_a_machine_that_is_killed(cluster: Cluster, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ RANKS = [
     {"yields"},
     {"pilot"},
     {"stream", "tries"},
+    {"calls"},
     {"workers", "commit"},
     {"shipped", "show", "progress", "runner", "planned", "terminal", "release", "push", "record", "metrics"},
     {"status"},
@@ -76,6 +77,7 @@ HEAVY = {
 }
 MAY_IMPORT_RAY = {
     "cluster.py",
+    "calls.py",
     "workers.py",
     "stream.py",
     "metrics.py",
@@ -138,7 +140,7 @@ def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
 def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
     heavy = (
         HEAVY
-        if file in {"runner.py", "cluster.py", "workers.py", "stream.py", "engines/vllm_stage.py"}
+        if file in {"runner.py", "calls.py", "cluster.py", "workers.py", "stream.py", "engines/vllm_stage.py"}
         else HEAVY | {"ray"}
     )
     assert {name.split(".")[0] for name in imported(FILES[file], deep=False)} & heavy == set()

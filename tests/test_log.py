@@ -1,5 +1,6 @@
 """Lines of the log: what they are about, and that nobody else can write one in their name."""
 
+import io
 import json
 import logging
 import subprocess
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import log
+from pipeline.progress import JsonLines
+from pipeline.store import Stats
 from pipeline.terminal import chatter_to
 
 LINE = "2026-11-28T21:14:05.120Z INFO small/clean/3: 40 rows in"
@@ -69,3 +72,12 @@ def test_whatever_is_printed_becomes_json_whoever_prints_it(tmp_path: Path) -> N
         ("small", None, "\ufffd and more"),
     ]
     assert all(line["time"].endswith("Z") for line in lines)
+
+
+def test_what_is_told_during_a_run_is_a_json_line_before_that_of_its_step() -> None:
+    lines = JsonLines(out := io.StringIO())
+    lines.told("clean", "clean part 3: its worker's process died\n; it is done again")
+    lines.finished("clean", Stats(4, 3), 1.0)
+    told, finished = map(json.loads, out.getvalue().splitlines())
+    assert told == {"step": "clean", "told": "clean part 3: its worker's process died\n; it is done again"}
+    assert (finished["step"], finished["rows_out"]) == ("clean", 3)

@@ -86,7 +86,7 @@ class Project:
         """Step by step, whether it was run (or else reused)."""
         code, out, err = self.run("--json", *arguments)
         assert code == 0, out + err
-        return {line["step"]: not line["reused"] for line in map(json.loads, out.splitlines()) if "step" in line}
+        return {line["step"]: not line["reused"] for line in map(json.loads, out.splitlines()) if "reused" in line}
 
     @property
     def asked(self) -> Counter[str]:

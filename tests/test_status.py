@@ -16,6 +16,7 @@ from pipeline.plan import Step
 from pipeline.record import FILE, Record
 from pipeline.status import Status, status, told
 from pipeline.store import Stats, StoreError
+from pipeline.watcher import Engines
 
 BEAT_S = 0.05
 
@@ -92,6 +93,22 @@ def test_what_a_running_step_last_had_to_say_stands_below(small: Small) -> None:
         *_, last = told(small.status())
     assert last == "corpus: waits for a GPU"
     assert "waits" not in "".join(told(small.status()))
+
+
+def test_engines_that_a_running_build_asks_are_told_until_it_asks_them_no_more(small: Small) -> None:
+    record = small.record()
+    with record.building():
+        record.engines("judge", Engines(3, 3))
+        record.engines("writer", Engines(0, 2, most=8, starting=2))
+        record.engines("judge", None)
+        record.engines("writer", Engines(1, 2, most=8, starting=1, died=4))
+        beats()
+        found = small.status()
+    (writer,) = found.engines
+    assert (writer.engine, writer.alive, writer.wanted) == ("writer", 1, 2)
+    *_, last = told(found)
+    assert last.startswith("engine writer: 1 of 2 to 8 alive, 1 starting, 4 died, asked since 20")
+    assert not small.status().engines
 
 
 def test_no_time_is_left_to_tell_where_nothing_has_come_yet(small: Small) -> None:

@@ -1,19 +1,25 @@
 """Workers that hold a GPU: on this machine Ray is told of two that are not there."""
 
+import ctypes
 import os
 import sys
+import time
 from collections.abc import Iterator
-from typing import ClassVar
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
 
+import psutil
 import pytest
 import ray
 
+from pipeline.calls import Begun, Call, Terms
 from pipeline.cluster import Patience
 from pipeline.embedders import Hashing
 from pipeline.stages.base import StageError
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.tries import LostError
-from pipeline.workers import Terms, result, workers_of
+from pipeline.workers import result, workers_of
 
 
 class WantsGpu(Hashing):
@@ -68,6 +74,56 @@ def test_an_error_that_we_know_comes_out_as_itself(stage: EmbedScore) -> None:
 
 def fails(_: object) -> None:
     raise StageError("the way out")
+
+
+def hangs(folder: Path, number: int, *_once: Any) -> int:
+    """Of part 1, for good where nothing comes after it, and else once; what it hangs in is no Python and lets none run."""
+    process = folder / f"process-{number}"
+    if number == 1 and not (_once and process.exists()):
+        process.write_text(str(os.getpid()))
+        ctypes.PyDLL(None).sleep(600)
+    return number
+
+
+def on_terms(**given: Any) -> tuple[Terms, list[str]]:
+    told: list[str] = []
+    return replace(TERMS, patience=replace(TERMS.patience, tell=told.append), **given), told
+
+
+@pytest.mark.parametrize("stage", [ON_CPU, ON_GPU], ids=["task", "actor"])
+def test_a_task_that_hangs_is_ended_with_its_process_and_made_again(stage: EmbedScore, tmp_path: Path) -> None:
+    terms, told = on_terms(timeout_s=1)
+    with workers_of(stage, terms) as workers:
+        found = [
+            one for one in workers.results(hangs, tmp_path, [(0, "once"), (1, "once"), (2, "once")]) if one is not None
+        ]
+    assert sorted(found) == [0, 1, 2]
+    process = int((tmp_path / "process-1").read_text())
+    assert not psutil.pid_exists(process)
+    (line,) = [line for line in told if line.startswith("scored part 1")]
+    assert f"had not ended after 1 s (process {process} on " in line
+    assert line.endswith("it is done again, 3 more at most")
+
+
+def test_a_task_that_runs_for_long_is_told_each_time_that_is_twice_as_long() -> None:
+    terms, told = on_terms(slow_s=100)
+    call = Call("mark", None, lambda: pytest.fail("it may run for ever"), terms, "scored part 1")
+    for seconds in (10, 101, 150, 201, 399):
+        call.look(Begun("process 7 on a-machine", time.monotonic() - seconds))
+    assert [line.partition(", process 7 on a-machine")[0] for line in told] == [
+        "scored part 1: has run for 101 s",
+        "scored part 1: has run for 201 s",
+    ]
+    assert told[0].endswith("would be ended by runtime.steps.scored.task_timeout_s")
+
+
+def test_a_task_that_hangs_each_time_ends_the_build_with_the_step_the_part_and_what_to_set(tmp_path: Path) -> None:
+    terms, _ = on_terms(timeout_s=0.5, retries=0)
+    with (
+        workers_of(ON_CPU, terms) as workers,
+        pytest.raises(StageError, match=r"scored part 1: .* after 0\.5 s .*runtime\.steps\.scored\.task_timeout_s"),
+    ):
+        list(workers.results(hangs, tmp_path, [(0,), (1,)]))
 
 
 @pytest.mark.parametrize(

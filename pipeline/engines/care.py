@@ -6,6 +6,8 @@ that has the engine to itself, until it is alone; the engine having died on it a
 """
 
 import asyncio
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from typing import Any, TypeAlias
 
 from pipeline.engines.base import ENGINE_DIED, EngineError
 from pipeline.log import logger, to_stderr
+from pipeline.watcher import Engines
 
 NARROWS = 8
 """A group in which an engine died is asked again in groups of this part of it: a restart costs more than small groups do."""
@@ -21,6 +24,9 @@ ALONE = 2
 """So often an engine must die on a request that nothing else was asked with."""
 IN_A_ROW = 8
 """An engine that starts so often without a reply in between is at fault itself, by the number of engines."""
+BEAT_S = 3.0
+HEARD_S = 10.0
+"""An engine lives whose process was heard of in so many seconds."""
 
 Row: TypeAlias = dict[str, Any]
 Call: TypeAlias = Callable[..., Awaitable[Any]]
@@ -42,12 +48,13 @@ class Suspect:
 class Flights:
     """What all engines of a stream have in flight, and what is suspected of ending them. One process, outside theirs."""
 
-    def __init__(self, model: str, set_aside: int) -> None:
-        self.model, self.left = model, set_aside
+    def __init__(self, model: str, set_aside: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.model, self.left, self.clock = model, set_aside, clock
         self.flying: dict[str, int] = {}
         self.suspects: dict[str, Suspect] = {}
         self.engines: set[str] = set()
-        self.starts = 0
+        self.starts = self.died = 0
+        self.heard: dict[str, tuple[float, bool]] = {}
         self.over: str | None = None
         to_stderr()
 
@@ -55,6 +62,7 @@ class Flights:
         """Note that an engine's process starts, for the first time or again; gives why it had better not."""
         if engine in self.engines:
             self.starts += 1
+            self.died += 1
             logger.warning("%s: the engine died and starts again, %d in a row without a reply", self.model, self.starts)
         self.engines.add(engine)
         if self.starts > IN_A_ROW * len(self.engines):
@@ -63,6 +71,15 @@ class Flights:
                 "request. What was answered is kept: mend it (the log has its last words) and run again"
             )
         return self.over
+
+    def lives(self, engine: str, *, loaded: bool) -> None:
+        """Note that an engine's process lives, and whether its model is loaded."""
+        self.heard[engine] = self.clock(), loaded
+
+    def alive(self, wanted: int, most: int | None) -> Engines:
+        """How many live, of so many."""
+        lively = [loaded for when, loaded in self.heard.values() if self.clock() - when < HEARD_S]
+        return Engines(sum(lively), wanted, most, starting=lively.count(False), died=self.died)
 
     def suspicions(self, requests: Sequence[str]) -> dict[str, Suspect]:
         """Those of these requests that an engine died with."""
@@ -103,6 +120,19 @@ class Flights:
     def verdict(self) -> str | None:
         """Why all of it is to end, if it is."""
         return self.over
+
+
+class Beat:
+    """Says every few seconds, from a thread, that this process lives, and whether its model is `loaded`."""
+
+    def __init__(self, say: Callable[[bool], Any]) -> None:
+        self.loaded, self.say = False, say
+        threading.Thread(target=self._beat, name="beat", daemon=True).start()
+
+    def _beat(self) -> None:
+        while True:
+            self.say(self.loaded)
+            time.sleep(BEAT_S)
 
 
 class Careful:

@@ -13,7 +13,7 @@ import ray
 from ray.llm._internal.batch.stages.vllm_engine_stage import vLLMEngineStageUDF, vLLMOutputData
 
 from pipeline.engines.base import FIRST_TOKENS, EngineError, by_text
-from pipeline.engines.care import Careful
+from pipeline.engines.care import Beat, Careful
 from pipeline.engines.silence import Silence
 
 
@@ -33,13 +33,16 @@ class TellingEngine(vLLMEngineStageUDF):  # type: ignore[misc]  # Ray's classes 
     """The stage, whose rows have what vLLM said under `metrics`, and which takes care of requests that end the engine."""
 
     def __init__(self, *args: Any, flights: Any, silence_s: float | None, **kwargs: Any) -> None:
-        if why := ray.get(flights.started.remote(ray.get_runtime_context().get_actor_id())):
+        engine = ray.get_runtime_context().get_actor_id()
+        if why := ray.get(flights.started.remote(engine)):
             raise EngineError(why)
+        beat = Beat(lambda loaded: flights.lives.remote(engine, loaded=loaded))
 
         async def call(method: str, *given: Any) -> Any:
             return await getattr(flights, method).remote(*given)
 
         super().__init__(*args, **kwargs)
+        beat.loaded = True
         self._careful = Careful(super().udf, call, _request_id)
         self._awaited = 0
         self._silence = Silence(silence_s, f"{self.model}: the engine")
