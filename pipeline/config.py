@@ -179,7 +179,8 @@ class Runtime(BaseModel):
 
     `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times. What waits
     for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
-    may grow, and at once where Ray was started here).
+    may grow, and at once where Ray was started here). With `overlap` steps that no model waits for are made beside the models,
+    where these run on GPUs or behind a URL; turn it off where a server at that URL computes on these very CPUs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -198,6 +199,7 @@ class Runtime(BaseModel):
     retries: NonNegativeInt = 3
     wait_s: PositiveFloat = 60
     give_up_s: PositiveFloat | None = None
+    overlap: bool = True
 
     def step(self, name: str) -> StepRuntime:
         """What a task of this step takes; an index takes what is said of it or of the step that it is made for."""

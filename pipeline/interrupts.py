@@ -46,7 +46,13 @@ def _remembered(number: int, _frame: object) -> None:
     raise _ENDING[0]
 
 
-def end_with(error: Exception) -> None:
+def ending(error: BaseException) -> None:
+    """Have whoever heeds raise this: the error that came first counts."""
+    if not _ENDING:
+        _ENDING.append(error)
+
+
+def end_with(error: BaseException) -> None:
     """Have the main thread raise this, in whatever it waits for. For another thread that sees that it waits in vain."""
     _ENDING.append(error)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

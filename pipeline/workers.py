@@ -35,7 +35,7 @@ Start: TypeAlias = Callable[..., Any]
 class Terms:
     """What a task of a step takes, how often it is made again where its worker is lost, and how long it waits for room.
 
-    `cpus` are logical ones, `memory` are bytes.
+    `cpus` are logical ones, `memory` are bytes. `leaves` are the CPUs that its tasks leave to others at the moment.
     """
 
     step: str
@@ -43,6 +43,7 @@ class Terms:
     cpus: float = 1
     memory: int = 0
     retries: int = 3
+    leaves: Callable[[], float] = lambda: 0
 
     @property
     def wants(self) -> Mapping[str, float]:
@@ -52,6 +53,11 @@ class Terms:
         """The call, made again where its worker is lost."""
         part = next((f" part {one}" for one in arguments if isinstance(one, int)), "")
         return steadily((function, arguments), f"{self.step}{part}", self.retries, self.patience.tell)
+
+
+def cluster_cpus() -> float:
+    """All that there are, taken or not."""
+    return float(ray.cluster_resources().get("CPU", 1))
 
 
 class Workers:
@@ -65,8 +71,15 @@ class Workers:
 
     @property
     def at_once(self) -> int:
-        """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work."""
-        return 1 + (self.count or int(ray.cluster_resources().get("CPU", 1) / self.terms.cpus))
+        """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work.
+
+        Where others are to have CPUs, no more than the rest takes, but one.
+        """
+        cpus = cluster_cpus()
+        if leaves := self.terms.leaves():
+            rest = int(max(1, (cpus - leaves) / self.terms.cpus))
+            return min(rest, self.count or rest)
+        return 1 + (self.count or int(cpus / self.terms.cpus))
 
     def result(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns; an error that we know comes out as itself."""
@@ -225,6 +238,11 @@ class _Holder:
         return _logged(function)(*arguments)
 
 
+def wants_gpu(stage: Stage) -> bool:
+    """Whether its workers open a model that wants one."""
+    return any(embedder.wants_gpu for embedder in stage.embedders())
+
+
 @contextmanager
 def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     """The workers of a stage: plain tasks, or where it opens a model that wants a GPU, one actor a GPU, or a machine without any.
@@ -232,7 +250,7 @@ def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     Ray hides the GPUs from a task that reserves none, and a task that reserves one loses its process, and the model, with
     every part. The actors are killed at the end, so that the next model finds the memory free.
     """
-    if not any(embedder.wants_gpu for embedder in stage.embedders()):
+    if not wants_gpu(stage):
         yield Workers(terms)
         return
     gpus = int(ray.cluster_resources().get("GPU", 0))

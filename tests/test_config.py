@@ -270,6 +270,7 @@ RUNTIMES = {
     "retries": 1,
     "wait_s": 5,
     "give_up_s": 50,
+    "overlap": False,
     "log": "json",
 }
 

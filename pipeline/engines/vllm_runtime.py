@@ -13,6 +13,10 @@ _IDENTITY = {
 }  # fmt: skip
 
 
+STAGES_CPUS = 4
+"""What Ray Data reserves for the tasks that read, tokenize and commit beside an engine: fractions of a CPU each."""
+
+
 class VllmRuntime(Runtime):
     """Where vLLM runs and how much of the machine it takes.
 
@@ -68,6 +72,14 @@ def uses_gpus(runtime: VllmRuntime) -> bool:
 
     wanted = runtime.device == "gpu" or runtime.accelerator_type is not None
     return wanted or (runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+
+
+def cpus_beside_gpus(runtime: VllmRuntime) -> float:
+    """The CPUs that it takes on the GPUs that there are: one each, and those of the stages before and after it."""
+    import ray
+
+    processes = (runtime.most or 1) * runtime.tensor_parallel * runtime.pipeline_parallel
+    return STAGES_CPUS + min(processes, int(ray.cluster_resources().get("GPU", 0)))
 
 
 def bundles(runtime: VllmRuntime, *, on_gpu: bool) -> list[dict[str, float]]:
