@@ -58,6 +58,18 @@ class Lanes:
         Raises the first error of either lane when the other one has ended, too.
         """
         try:
+            self._make_both()
+        except CorruptPart:
+            raise
+        except BaseException as error:
+            ending(error)
+            self._end(ENDED_S)
+            if (reason := ended_by()) and reason is not error:  # a library may make another error of it
+                raise reason from error
+            raise
+
+    def _make_both(self) -> None:
+        try:
             self._make_all(self.first)
             if self.thread:
                 self._set(left=0)
@@ -65,12 +77,6 @@ class Lanes:
             self._make_all(self.rest)
         except CorruptPart:
             self._end(None)
-            raise
-        except BaseException as error:
-            ending(error)
-            self._end(ENDED_S)
-            if (reason := ended_by()) and reason is not error:  # a library may make another error of it
-                raise reason from error
             raise
 
     def _make_all(self, steps: Sequence[Step]) -> None:
@@ -122,7 +128,7 @@ class Lanes:
         except CorruptPart as corrupt:
             self.corrupt = corrupt
         except BaseException as error:  # noqa: BLE001 - the boundary of a thread: the main one raises it
-            if error is not ended_by():
+            if not ended_by():
                 end_with(error)
 
     def _next(self) -> list[Step]:
