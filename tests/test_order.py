@@ -134,7 +134,7 @@ def test_a_step_that_may_not_run_beside_a_model_is_made_after_it() -> None:
 
 
 def test_an_error_beside_a_model_ends_what_the_main_thread_waits_for() -> None:
-    made = Made(asked=threading.Event().wait, aside=StageError("no such language"))
+    made = Made(asked=lambda: threading.Event().wait(10), aside=StageError("no such language"))
     with interruptible(), pytest.raises(StageError, match="no such language"):
         Lanes(three(), made, lambda: ROOM).run()
     assert made.names == ["corpus"]

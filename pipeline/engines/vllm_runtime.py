@@ -14,7 +14,7 @@ _IDENTITY = {
 
 
 STAGES_CPUS = 4
-"""What Ray Data reserves for the tasks that read, tokenize and commit beside an engine: fractions of a CPU each."""
+"""What Ray Data reserves, in fractions of a CPU, for the tasks beside an engine that read, tokenize and commit."""
 
 
 class VllmRuntime(Runtime):
@@ -75,11 +75,12 @@ def uses_gpus(runtime: VllmRuntime) -> bool:
 
 
 def cpus_beside_gpus(runtime: VllmRuntime) -> float:
-    """The CPUs that it takes on the GPUs that there are: one each, and those of the stages before and after it."""
+    """The CPUs that as many engines take as there are GPUs for, with the stages before and after them."""
     import ray
 
-    processes = (runtime.most or 1) * runtime.tensor_parallel * runtime.pipeline_parallel
-    return STAGES_CPUS + min(processes, int(ray.cluster_resources().get("GPU", 0)))
+    processes = runtime.tensor_parallel * runtime.pipeline_parallel
+    engines = min(runtime.most or 1, int(ray.cluster_resources().get("GPU", 0)) // processes)
+    return max(1, engines) * (processes + STAGES_CPUS)
 
 
 def bundles(runtime: VllmRuntime, *, on_gpu: bool) -> list[dict[str, float]]:
