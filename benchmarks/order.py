@@ -76,7 +76,7 @@ def recipe(corpus: Path, labelled: Path, asked: int) -> dict[str, Any]:
         "paraphrases": {**asks, "input": "paraphrase_seeds", "prompt": "paraphrase"},
         "similarity": {"kind": "parse_paraphrase", "input": "paraphrases"},
         "bitext_seeds": {"kind": "sample", "input": "sentences", "n": asked, "seed": 1},
-        "translations": {**asks, "input": "bitext_seeds", "prompt": "translate", "language": "de"},
+        "translations": {**asks, "input": "bitext_seeds", "prompt": "translate", "language": ["de", "fr"]},
         "bitext": {"kind": "parse_translation", "input": "translations"},
         "labelled": {"kind": "read_pairs", "path": str(labelled), "instruction": "Find the passage"},
         **mined("labelled", ["labelled"], "passages"),
