@@ -177,10 +177,9 @@ class Runtime(BaseModel):
     committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
     stops, by step, with the steps' own defaults elsewhere.
 
-    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times. What waits
-    for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
-    may grow, and at once where Ray was started here). With `overlap` steps that no model waits for are made beside the models,
-    where these run on GPUs or behind a URL; turn it off where a server at that URL computes on these very CPUs.
+    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times. What waits for room
+    says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which may grow, and at once where Ray was
+    started here). With `overlap` steps that no model waits for run beside models on GPUs or behind a URL (not one on these CPUs).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
