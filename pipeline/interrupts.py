@@ -46,10 +46,17 @@ def _remembered(number: int, _frame: object) -> None:
     raise _ENDING[0]
 
 
-def ending(error: BaseException) -> None:
-    """Have whoever heeds raise this: the error that came first counts."""
-    if not _ENDING:
+@contextmanager
+def ending(error: BaseException) -> Iterator[BaseException]:
+    """Meanwhile have whoever heeds raise this, unless there is a reason to end already; gives the first reason."""
+    added = not _ENDING
+    if added:
         _ENDING.append(error)
+    try:
+        yield _ENDING[0]
+    finally:
+        if added:
+            _ENDING.remove(error)
 
 
 def end_with(error: BaseException) -> None:

@@ -62,9 +62,9 @@ class Lanes:
         except CorruptPart:
             raise
         except BaseException as error:
-            ending(error)
-            self._end(ENDED_S)
-            if (reason := ended_by()) and reason is not error:  # a library may make another error of it
+            with ending(error) as reason:
+                self._end(ENDED_S)
+            if reason is not error:  # a library may make another error of it
                 raise reason from error
             raise
 

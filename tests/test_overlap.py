@@ -18,7 +18,7 @@ from ray.cluster_utils import Cluster
 
 from pipeline import config
 from pipeline.digest import digest_path
-from pipeline.interrupts import Terminated
+from pipeline.interrupts import Terminated, heed, interruptible
 from pipeline.plan import Step
 from pipeline.rows import Document, Made, Row
 from pipeline.runner import Build
@@ -127,6 +127,8 @@ class Builds:
 def builds(tmp_path: Path, cluster: Cluster) -> Iterator[Builds]:
     yield Builds(tmp_path, cluster)
     assert "beside" not in {thread.name for thread in threading.enumerate()}
+    with interruptible():  # no later test is to heed what ended this one
+        heed()
 
 
 def held(until: Callable[[], bool], then: Behaviour) -> Behaviour:
