@@ -1,6 +1,6 @@
 """What it is worth that steps no model waits for are made beside the model: the same build with and without `runtime.overlap`.
 
-    python -m benchmarks.order --documents 20000 --asked 600
+    python -m benchmarks.order --documents 10000 --asked 400
 
 The model is a server on loopback that answers each request after `--latency` seconds, whatever it is asked, with echo's words: a
 stand-in for a GPU, which no core of this machine computes for. Three tasks: retrieval in two rounds of questions, similarity and
@@ -33,8 +33,8 @@ HEAD = "| steps that no model waits for | seconds | server busy, s | share of th
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--documents", type=int, default=20_000)
-    arguments.add_argument("--asked", type=int, default=600, help="seeds of each task")
+    arguments.add_argument("--documents", type=int, default=10_000)
+    arguments.add_argument("--asked", type=int, default=400, help="seeds of each task")
     arguments.add_argument("--latency", type=float, default=1.5)
     given = arguments.parse_args()
     print(f"{HEAD}\n|---|---|---|---|", flush=True)
