@@ -1,8 +1,8 @@
 """The steps of a build in two lanes: what a model waits for, and beside it, where that pays, what no model waits for.
 
 The first lane is the main thread's, which hears interrupts and feeds Ray Data; the second has a thread of its own from the first
-question on, and leaves the engine the CPUs that it needs. An error of either lane ends both. A corrupt part ends its own lane at once and the
-other one with the step that it is at, since a part is made again only when nothing reads it.
+question on, and leaves the engine the CPUs that it needs. An error of either lane ends both. A corrupt part ends its own lane at once
+and the other one with the step that it is at, since a part is made again only when nothing reads it.
 """
 
 import math
@@ -128,7 +128,7 @@ class Lanes:
         except CorruptPart as corrupt:
             self.corrupt = corrupt
         except BaseException as error:  # noqa: BLE001 - the boundary of a thread: the main one raises it
-            if not ended_by():
+            if not (self.is_over or ended_by()):
                 end_with(error)
 
     def _next(self) -> list[Step]:

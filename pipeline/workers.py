@@ -73,7 +73,7 @@ class Workers:
     def at_once(self) -> int:
         """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work.
 
-        Where others are to have CPUs, no more than the rest takes, but one.
+        Where others are to have CPUs, as many as the rest takes, and one at least.
         """
         cpus = cluster_cpus()
         if leaves := self.terms.leaves():
