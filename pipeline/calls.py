@@ -34,7 +34,8 @@ SLOW_S = 600.0
 class Terms:
     """What a task of a step takes, how often it is made again where its worker is lost, and how long it waits for room.
 
-    `cpus` are logical ones, `memory` are bytes. A task is told of after it ran for `slow_s`, and ended after `timeout_s`.
+    `cpus` are logical ones, `memory` are bytes. A task is told of after it ran for `slow_s`, and ended after `timeout_s`. `leaves` are
+    the CPUs that its tasks leave to others at the moment.
     """
 
     step: str
@@ -44,6 +45,7 @@ class Terms:
     retries: int = 3
     timeout_s: float | None = None
     slow_s: float = SLOW_S
+    leaves: Callable[[], float] = lambda: 0
 
     @property
     def wants(self) -> Mapping[str, float]:

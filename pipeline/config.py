@@ -172,16 +172,16 @@ class Runtime(BaseModel):
 
     `root` is where all outputs are: a folder, on this machine or a file system that all machines share, or a place in an object
     store (s3://bucket/prefix). What a store does not answer is asked again for `store_patience_s`. `cache` is the folder, on each
-    machine's own disk, of what is built once and of logs where outputs are in a store (PAIRMILL_CACHE, ~/.cache/pairmill). `cpus` is how many to use
-    of those here (None: all). `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local`
-    or an address. `log` is how the lines of a run's log are written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and redone; replies are
-    committed in pieces of about `piece_rows`. `max_rejected` bounds the share of rows that a step may reject before the build
-    stops, by step, with the steps' own defaults elsewhere.
+    machine's own disk, of what is built once and of logs where outputs are in a store (PAIRMILL_CACHE, ~/.cache/pairmill). `cpus` is
+    how many to use of those here (None: all). `ray` is `auto` (the cluster that RAY_ADDRESS names, else one started here), `local` or an
+    address. `log` is how a run's log is written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and
+    redone; replies are committed in pieces of about `piece_rows`. `max_rejected` bounds the share of a step's rows that may be rejects.
 
     `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times, and one that
     has not ended `task_timeout_s` seconds after it began is lost in this way, too (None: it may take for ever). What waits
     for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
     may grow, and at once where Ray was started here).
+    With `overlap` steps that no model waits for run beside models on GPUs or behind a URL (not one on these CPUs).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -201,6 +201,7 @@ class Runtime(BaseModel):
     task_timeout_s: PositiveFloat | None = None
     wait_s: PositiveFloat = 60
     give_up_s: PositiveFloat | None = None
+    overlap: bool = True
 
     def step(self, name: str) -> StepRuntime:
         """What a task of this step takes; an index takes what is said of it or of the step that it is made for."""

@@ -46,7 +46,20 @@ def _remembered(number: int, _frame: object) -> None:
     raise _ENDING[0]
 
 
-def end_with(error: Exception) -> None:
+@contextmanager
+def ending(error: BaseException) -> Iterator[BaseException]:
+    """Meanwhile have whoever heeds raise this, unless there is a reason to end already; gives the first reason."""
+    added = not _ENDING
+    if added:
+        _ENDING.append(error)
+    try:
+        yield _ENDING[0]
+    finally:
+        if added:
+            _ENDING.remove(error)
+
+
+def end_with(error: BaseException) -> None:
     """Have the main thread raise this, in whatever it waits for. For another thread that sees that it waits in vain."""
     _ENDING.append(error)
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

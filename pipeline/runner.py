@@ -1,11 +1,12 @@
 """Runs a plan on Ray: what is committed is skipped, the rest is made part by part and committed.
 
-Steps that need no model run as soon as what they read is there. Steps that ask one are gathered until nothing else can
-run, and then answered in one go, engine after engine, so that a model is loaded once for all of them.
+What a model waits for is made first. Steps that ask one are gathered until nothing else that a model waits for can be made, and then
+answered in one go, engine after engine, so that a model is loaded once for all of them. What no model waits for is made meanwhile
+where the models run on GPUs or elsewhere, and afterwards where they run on the CPUs (`order`, `lanes`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.commit import commit
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
 from pipeline.interrupts import heed, interruptible
+from pipeline.lanes import Lanes, Leaves, Room, nothing
 from pipeline.lock import lock
 from pipeline.objects import is_local
 from pipeline.plan import Step
@@ -27,7 +29,7 @@ from pipeline.stream import answered
 from pipeline.tries import Asking, Course, Toll
 from pipeline.watcher import Watcher
 from pipeline.work import Job, Writer
-from pipeline.workers import Workers, tables, workers_of
+from pipeline.workers import Workers, cluster_cpus, tables, wants_gpu, workers_of
 
 LOOKED_S = 5.0
 """How often it is looked how far a table is in a store, where a look is a listing."""
@@ -67,34 +69,49 @@ class Build:
     def _run(self, todo: list[Step], cluster: Cluster) -> None:
         repairs = Repairs(self.steps, self.folder, self.watcher)
         while todo:
-            heed()
             try:
-                made = self._next(todo, cluster)
-                todo = [step for step in todo if step not in made]
+                Lanes(todo, partial(self._make_all, cluster), partial(self._room, todo, cluster)).run()
+                todo = []
             except CorruptPart as corrupt:
                 # What else was under way may be done by now.
                 left = [step for step in todo if not step.artifact(self.folder).is_committed]
                 todo = repairs.withdraw(corrupt, left)
 
-    def _next(self, todo: Sequence[Step], cluster: Cluster) -> Sequence[Step]:
-        """Make the steps that come next, and return them."""
-        ready = [step for step in todo if all(given.artifact(self.folder).is_committed for given in step.above())]
-        plain = [step for step in ready if not step.engines]
-        whole = [step for step in plain if isinstance(step.stage, TableStage)]
-        if whole:
-            self._tables(whole, cluster)
-        elif plain:
-            self._make(plain[0], cluster)
+    def _make_all(self, cluster: Cluster, steps: Sequence[Step], leaves: Leaves) -> None:
+        """Make steps that come next together."""
+        terms = {step.name: self._terms(step, cluster, leaves) for step in steps}
+        if steps[0].engines:
+            self._generate(steps, terms)
+        elif isinstance(steps[0].stage, TableStage):
+            self._tables(steps, terms)
         else:
-            self._generate(ready, cluster)
-        return whole or plain[:1] or ready
+            self._make(steps[0], terms[steps[0].name])
 
-    def _make(self, step: Step, cluster: Cluster) -> None:
+    def _room(self, todo: Sequence[Step], cluster: Cluster) -> Room | None:
+        """What may be made beside the models that these steps ask; None where these are to have all CPUs."""
+        takes = {step.name: self._terms(step, cluster, nothing).cpus for step in todo}
+        wanted = [
+            engine.cpus(self.config.engine_runtime(name), takes[step.name])
+            for step in todo
+            for name, engine in step.engines.items()
+        ]
+        if not self.config.runtime.overlap or None in wanted:
+            return None
+        leaves = max(cpus for cpus in wanted if cpus is not None)
+        rest = cluster_cpus() - leaves
+        on_gpus = any(isinstance(engine, Vllm) for step in todo for engine in step.engines.values())
+
+        def may(step: Step) -> bool:
+            return takes[step.name] <= rest and not (on_gpus and wants_gpu(step.stage))
+
+        return Room(leaves, may)
+
+    def _make(self, step: Step, terms: Terms) -> None:
         began = time.monotonic()
         job = self._job(step)
         job.artifact.touch()
         self.watcher.started(step.name, job.over.count())
-        with workers_of(step.stage, self._terms(step, cluster)) as workers:
+        with workers_of(step.stage, terms) as workers:
             if isinstance(step.stage, ComparingStage) and not work.is_built(job):
                 _compare(job, step.stage, workers)
             if isinstance(step.stage, ActorStage):
@@ -102,11 +119,10 @@ class Build:
             total = self._parts(step, job, work.run_part, workers) if _gives_rows(step) else _all_of(job)
         self._commit(step, total, began)
 
-    def _tables(self, steps: Sequence[Step], cluster: Cluster) -> None:
+    def _tables(self, steps: Sequence[Step], terms: Mapping[str, Terms]) -> None:
         """Make steps that take one worker each, beside each other."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
-        terms = {step.name: self._terms(step, cluster) for step in steps}
         courses = [_of(step, terms[step.name].steadily(work.run_table, jobs[step.name])) for step in steps]
         running = list(steps)
         for step in steps:
@@ -140,7 +156,7 @@ class Build:
         job.artifact.write_counts([counts[number] for number in sorted(counts)])
         return total
 
-    def _generate(self, steps: list[Step], cluster: Cluster) -> None:
+    def _generate(self, steps: Sequence[Step], terms: Mapping[str, Terms]) -> None:
         """Answer steps, one engine after the other, each loaded once for all of them, and again only for unreadable replies."""
         began = time.monotonic()
         jobs = {step.name: self._job(step) for step in steps}
@@ -151,36 +167,34 @@ class Build:
         for name in dict.fromkeys(name for step in steps for name in step.engines):
             asking_it = {step.name: jobs[step.name] for step in steps if name in step.engines}
             if isinstance(self.config.recipe.engines[name], Vllm):
-                self._stream(name, asking_it, so_far, self._patience(next(iter(asking_it)), cluster))
+                self._stream(name, asking_it, so_far, terms[next(iter(asking_it))].patience)
             else:
-                self._ask(name, [step for step in steps if step.name in asking_it], asking_it, cluster)
+                self._ask(name, asking_it, terms)
             self.watcher.engines(name, None)
         for step in steps:
-            self._commit(
-                step, self._parts(step, jobs[step.name], asking.assemble, Workers(self._terms(step, cluster))), began
-            )
+            workers = Workers(terms[step.name])
+            self._commit(step, self._parts(step, jobs[step.name], asking.assemble, workers), began)
 
-    def _ask(self, engine: str, steps: Sequence[Step], jobs: dict[str, Job], cluster: Cluster) -> None:
+    def _ask(self, engine: str, jobs: Mapping[str, Job], all_terms: Mapping[str, Terms]) -> None:
         """Have workers answer all unanswered requests of the jobs, each with an engine of its own."""
-        for step in steps:
-            job, terms = jobs[step.name], self._terms(step, cluster).unlimited()
-            runtime = job.engines[engine].runtime
+        for name, job in jobs.items():
+            terms, runtime = all_terms[name].unlimited(), job.engines[engine].runtime
             workers, toll, of = Workers(terms), Toll(runtime.set_aside), len(job.paths)
             committed, parts = Stats(), 0  # with several writers all lies in pieces until the last has answered
             courses = (
-                Asking(step.name, number, engine, job.piece_rows, toll, terms.retries, terms.patience.tell).course()
+                Asking(name, number, engine, job.piece_rows, toll, terms.retries, terms.patience.tell).course()
                 for (number,) in _all_parts(job)
             )
             for ended in workers.ended(workers.of(job, courses), runtime.most):
                 self.watcher.engines(engine, workers.asking)
                 if len(job.engines) == 1:
                     parts += len(ended)
-                    self.watcher.committed(step.name, parts, of)
+                    self.watcher.committed(name, parts, of)
                     for stats in ended:
                         committed += Stats(stats.rows_out, stats.rows_out, {}, stats.prompt_tokens, stats.output_tokens)
                 if not ended or len(job.engines) == 1:
                     under_way = 0 if ended else job.artifact.rows_in_pieces()
-                    self.watcher.advanced(step.name, committed + Stats(under_way, under_way))
+                    self.watcher.advanced(name, committed + Stats(under_way, under_way))
 
     def _stream(self, engine: str, jobs: dict[str, Job], so_far: dict[str, Stats], patience: Patience) -> None:
         """Send all unanswered requests of the jobs through one vLLM, and those whose reply cannot be read once more."""
@@ -205,17 +219,15 @@ class Build:
         commit(step, self.folder, total, seconds, self._allowed(step))
         self.watcher.finished(step.name, total, seconds)
 
-    def _terms(self, step: Step, cluster: Cluster) -> Terms:
+    def _terms(self, step: Step, cluster: Cluster, leaves: Leaves) -> Terms:
         runtime = self.config.runtime
         takes = runtime.step(step.name)
         memory = int((takes.memory_gib or 0) * 2**30)
         retries = runtime.retries if takes.retries is None else takes.retries
         cpus, timeout_s = cluster.logical(takes.cpus), takes.task_timeout_s or runtime.task_timeout_s
-        return Terms(step.name, self._patience(step.name, cluster), cpus, memory, retries, timeout_s)
-
-    def _patience(self, step: str, cluster: Cluster) -> Patience:
-        runtime = self.config.runtime
-        return Patience(runtime.wait_s, runtime.give_up_s, partial(self.watcher.told, step), is_ours=cluster.is_ours)
+        tell = partial(self.watcher.told, step.name)
+        patience = Patience(runtime.wait_s, runtime.give_up_s, tell, is_ours=cluster.is_ours)
+        return Terms(step.name, patience, cpus, memory, retries, timeout_s, leaves=leaves)
 
     def _allowed(self, step: Step) -> float:
         return self.config.runtime.max_rejected.get(step.name, step.stage.may_reject())

@@ -1,5 +1,6 @@
 """Who is told how a build goes."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ class Engines:
 
 
 class Watcher:
-    """Each method is called as something happens; a watcher overrides those that it wants to hear of."""
+    """Each method is called as something happens, from several threads; a watcher overrides those that it wants to hear of."""
 
     def building(self) -> AbstractContextManager[None]:
         """Entered when the build is ours alone, left when it ends; the error that ends it passes through."""
@@ -48,10 +49,11 @@ class Watcher:
 
 
 class Together(Watcher):
-    """Several watchers, told one after the other."""
+    """Several watchers, told one after the other, and of one thing at a time."""
 
     def __init__(self, watchers: Sequence[Watcher]) -> None:
         self.watchers = watchers
+        self.lock = threading.Lock()
 
     @contextmanager
     def building(self) -> Iterator[None]:
@@ -61,28 +63,34 @@ class Together(Watcher):
             yield
 
     def started(self, step: str, rows: int | None) -> None:
-        for watcher in self.watchers:
-            watcher.started(step, rows)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.started(step, rows)
 
     def advanced(self, step: str, so_far: Stats) -> None:
-        for watcher in self.watchers:
-            watcher.advanced(step, so_far)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.advanced(step, so_far)
 
     def committed(self, step: str, parts: int, of: int | None) -> None:
-        for watcher in self.watchers:
-            watcher.committed(step, parts, of)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.committed(step, parts, of)
 
     def told(self, step: str, what: str) -> None:
-        for watcher in self.watchers:
-            watcher.told(step, what)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.told(step, what)
 
     def engines(self, engine: str, living: Engines | None) -> None:
-        for watcher in self.watchers:
-            watcher.engines(engine, living)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.engines(engine, living)
 
     def finished(self, step: str, stats: Stats, seconds: float | None) -> None:
-        for watcher in self.watchers:
-            watcher.finished(step, stats, seconds)
+        with self.lock:
+            for watcher in self.watchers:
+                watcher.finished(step, stats, seconds)
 
 
 def in_words(stats: Stats) -> str:

@@ -34,6 +34,11 @@ Running: TypeAlias = dict[Any, tuple[Course, Call]]
 """By what Ray will return."""
 
 
+def cluster_cpus() -> float:
+    """All that there are, taken or not."""
+    return float(ray.cluster_resources().get("CPU", 1))
+
+
 class Workers:
     """Those of one step: as many at once as there are CPUs for, or `count` where others are given that `start` a call."""
 
@@ -47,8 +52,15 @@ class Workers:
 
     @property
     def at_once(self) -> int:
-        """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work."""
-        return 1 + (self.count or int(ray.cluster_resources().get("CPU", 1) / self.terms.cpus))
+        """One more than can run, so that none waits for the next, and a cluster that grows sees that there is work.
+
+        Where others are to have CPUs, as many as the rest takes, and one at least.
+        """
+        cpus = cluster_cpus()
+        if leaves := self.terms.leaves():
+            rest = int(max(1, (cpus - leaves) / self.terms.cpus))
+            return min(rest, self.count or rest)
+        return 1 + (self.count or int(cpus / self.terms.cpus))
 
     def result(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """What the function returns; an error that we know comes out as itself."""
@@ -234,6 +246,11 @@ class _Holder:
         return _logged(function, timeout_s)(mark, *arguments)
 
 
+def wants_gpu(stage: Stage) -> bool:
+    """Whether its workers open a model that wants one."""
+    return any(embedder.wants_gpu for embedder in stage.embedders())
+
+
 @contextmanager
 def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     """The workers of a stage: plain tasks, or where it opens a model that wants a GPU, one actor a GPU, or a machine without any.
@@ -241,7 +258,7 @@ def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
     Ray hides the GPUs from a task that reserves none, and a task that reserves one loses its process, and the model, with
     every part. The actors are killed at the end, so that the next model finds the memory free.
     """
-    if not any(embedder.wants_gpu for embedder in stage.embedders()):
+    if not wants_gpu(stage):
         yield Workers(terms)
         return
     gpus = int(ray.cluster_resources().get("GPU", 0))

@@ -271,6 +271,7 @@ RUNTIMES = {
     "task_timeout_s": 900,
     "wait_s": 5,
     "give_up_s": 50,
+    "overlap": False,
     "log": "json",
 }
 

@@ -1,6 +1,7 @@
 """Workers that hold a GPU: on this machine Ray is told of two that are not there."""
 
 import ctypes
+import math
 import os
 import sys
 import time
@@ -12,13 +13,16 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 import ray
+from conftest import planned, quickstart
 
 from pipeline.calls import Begun, Call, Terms
-from pipeline.cluster import Patience
+from pipeline.cluster import Cluster, Patience
 from pipeline.embedders import Hashing
+from pipeline.runner import Build
 from pipeline.stages.base import StageError
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.tries import LostError
+from pipeline.watcher import Watcher
 from pipeline.workers import result, workers_of
 
 
@@ -70,6 +74,45 @@ def test_other_stages_run_as_plain_tasks_that_see_no_gpu() -> None:
 def test_an_error_that_we_know_comes_out_as_itself(stage: EmbedScore) -> None:
     with workers_of(stage, TERMS) as workers, pytest.raises(StageError, match="the way out"):
         workers.result(fails, None)
+
+
+def test_workers_leave_cpus_to_others_as_long_as_these_want_them_and_keep_one_task_at_least() -> None:
+    left = [0.0]
+    with workers_of(ON_CPU, replace(TERMS, leaves=lambda: left[0])) as workers:
+        at_once = {}
+        for left[0] in (0, 3, math.inf):
+            at_once[left[0]] = workers.at_once
+            assert workers.result(where, None)[0] == 0
+    assert at_once == {0: 9, 3: 5, math.inf: 1}
+
+
+WRITER = {"kind": "vllm", "model": "bundled:SmolLM2-135M-Instruct"}
+OPENAI = {"kind": "openai", "model": "writer"}
+
+
+@pytest.mark.parametrize(
+    ("engine", "runtime", "room", "beside"),
+    [
+        (WRITER, {"replicas": 1, "device": "gpu"}, 5, {"after"}),
+        (WRITER, {"replicas": 4, "tensor_parallel": 2, "device": "gpu"}, 6, {"after"}),
+        (WRITER, {"replicas": 1, "device": "cpu"}, None, set()),
+        (OPENAI, {"replicas": 3}, 3, {"after", "scored"}),
+        (OPENAI, {"replicas": 8}, 8, set()),
+        ({"kind": "echo"}, {}, None, set()),
+    ],
+)
+def test_steps_run_beside_a_model_that_leaves_them_cpus_and_none_takes_its_gpus(
+    engine: dict[str, str], runtime: dict[str, Any], room: float | None, beside: set[str]
+) -> None:
+    loaded = quickstart(f"engines.writer={engine}", f"runtime.engines.writer={runtime}")
+    steps = list(planned(loaded).values())
+    asks = next(step for step in steps if step.engines)
+    others = [
+        replace(asks, name=name, stage=stage, engines={}) for name, stage in (("after", ON_CPU), ("scored", ON_GPU))
+    ]
+    found = Build(loaded, steps, Path("x"), Watcher())._room([asks, *others], Cluster())
+    assert (found and found.leaves) == room
+    assert {step.name for step in others if found and found.may(step)} == beside
 
 
 def fails(_: object) -> None:

@@ -162,5 +162,9 @@ class Engine(BaseModel):
     def check(self) -> None:
         """Raises EngineError where it is clear beforehand that the engine cannot start here."""
 
+    def cpus(self, runtime: Runtime, task: float) -> float | None:  # noqa: ARG002 - for engines that leave some
+        """How many CPUs it takes where a worker takes `task`; None where it is to have all, since it computes on them itself."""
+        return None
+
     def open(self, runtime: Runtime) -> Session:
         raise NotImplementedError

@@ -89,6 +89,10 @@ class OpenAI(Engine):
     structured: Literal["json_schema", "json_object", "none"] = "json_schema"
     extra_body: Mapping[str, JsonValue] = {}
 
+    def cpus(self, runtime: Runtime, task: float) -> float:
+        """Those of the workers, which do little but wait."""
+        return task * (runtime.most or 1)
+
     def open(self, runtime: Runtime) -> "OpenAISession":
         """A session; EngineError where nothing answers at the URL, the key is refused, or the model is not listed."""
         assert isinstance(runtime, OpenAIRuntime)

@@ -17,7 +17,7 @@ from pydantic import Field, JsonValue, PositiveInt, model_validator
 
 from pipeline.engines import bundled
 from pipeline.engines.base import Engine, EngineError, Runtime
-from pipeline.engines.vllm_runtime import VllmRuntime, bundles, cpu_environment, uses_gpus
+from pipeline.engines.vllm_runtime import VllmRuntime, bundles, cpu_environment, cpus_beside_gpus, uses_gpus
 
 if TYPE_CHECKING:
     from ray.data import Dataset
@@ -70,6 +70,11 @@ class Vllm(Engine):
         if self.is_bundled:
             return str(bundled.prepare())
         return str(Path(self.model).expanduser().resolve()) if self.is_local else self.model
+
+    def cpus(self, runtime: Runtime, task: float) -> float | None:  # noqa: ARG002 - its workers are not a step's
+        """On GPUs those of its processes and of the stages around them; None on a CPU."""
+        assert isinstance(runtime, VllmRuntime)
+        return cpus_beside_gpus(runtime) if uses_gpus(runtime) else None
 
     def check(self) -> None:
         """Raises EngineError where it is clear beforehand that the engine cannot start here."""

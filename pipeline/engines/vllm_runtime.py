@@ -13,6 +13,10 @@ _IDENTITY = {
 }  # fmt: skip
 
 
+STAGES_CPUS = 4
+"""What Ray Data reserves, in fractions of a CPU, for the tasks beside an engine that read, tokenize and commit."""
+
+
 class VllmRuntime(Runtime):
     """Where vLLM runs and how much of the machine it takes.
 
@@ -68,6 +72,15 @@ def uses_gpus(runtime: VllmRuntime) -> bool:
 
     wanted = runtime.device == "gpu" or runtime.accelerator_type is not None
     return wanted or (runtime.device == "auto" and ray.cluster_resources().get("GPU", 0) > 0)
+
+
+def cpus_beside_gpus(runtime: VllmRuntime) -> float:
+    """The CPUs that as many engines take as there are GPUs for, with the stages before and after them."""
+    import ray
+
+    processes = runtime.tensor_parallel * runtime.pipeline_parallel
+    engines = min(runtime.most or 1, int(ray.cluster_resources().get("GPU", 0)) // processes)
+    return max(1, engines) * (processes + STAGES_CPUS)
 
 
 def bundles(runtime: VllmRuntime, *, on_gpu: bool) -> list[dict[str, float]]:
