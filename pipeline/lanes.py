@@ -41,8 +41,8 @@ class Lanes:
     def __init__(
         self, todo: Sequence[Step], make: Callable[[Sequence[Step], Leaves], None], find: Callable[[], Room | None]
     ) -> None:
-        self.make, self.find = make, find
-        self.first = leading(todo)
+        self.todo, self.make, self.find = todo, make, find
+        self.first: Sequence[Step] = leading(todo)
         self.rest = [step for step in todo if step not in self.first]
         self.unmade = set(todo)
         self.room: Room | None = None
@@ -69,6 +69,9 @@ class Lanes:
             raise
 
     def _make_both(self) -> None:
+        if not self._find_room():
+            # Nothing is won by waiting: what may be refused is refused before the hours that a model takes.
+            self.first, self.rest = self.todo, []
         try:
             self._make_all(self.first)
             if self.thread:

@@ -2,7 +2,7 @@
 
 What a model waits for is made first. Steps that ask one are gathered until nothing else that a model waits for can be made, and then
 answered in one go, engine after engine, so that a model is loaded once for all of them. What no model waits for is made meanwhile
-where the models run on GPUs or elsewhere, and afterwards where they run on the CPUs (`order`, `lanes`).
+where the models run on GPUs or elsewhere, and before where they run on the CPUs (`order`, `lanes`).
 """
 
 import time

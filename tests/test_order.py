@@ -80,11 +80,26 @@ def test_every_step_is_made_once_and_after_all_that_it_needs(
 
 @given(recipes())
 def test_no_step_that_no_model_waits_for_is_made_before_the_first_question(steps: list[Step]) -> None:
-    made = Made()
+    made, rest = Made(), set(names(steps)) - set(names(leading(steps)))
+    with interruptible():
+        Lanes(steps, made, lambda: ROOM).run()
+    if any(one.engines for one in steps):  # that thread begins with the first question
+        assert all(made.threads[name] == "beside" for name in rest)
+
+
+@given(recipes())
+def test_with_no_room_beside_a_model_all_that_needs_no_reply_is_made_before_the_first_question(
+    steps: list[Step],
+) -> None:
+    made, asking = Made(), [one.name for one in steps if one.engines]
     with interruptible():
         Lanes(steps, made, lambda: None).run()
-    first = names(leading(steps))
-    assert sorted(made.names[: len(first)]) == sorted(first)
+    waits = set(asking)
+    for one in steps:
+        if any(above.name in waits for above in one.above()):
+            waits.add(one.name)
+    before = [name for name in names(steps) if name not in waits]
+    assert sorted(made.names[: len(before)]) == sorted(before)
 
 
 def test_all_that_can_be_asked_is_asked_together_and_readers_read_beside_each_other() -> None:
