@@ -95,7 +95,7 @@ class Build:
             for step in todo
             for name, engine in step.engines.items()
         ]
-        if not self.config.runtime.overlap or None in wanted:
+        if not (wanted and self.config.runtime.overlap) or None in wanted:
             return None
         leaves = max(cpus for cpus in wanted if cpus is not None)
         rest = cluster_cpus() - leaves

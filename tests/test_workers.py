@@ -113,6 +113,7 @@ def test_steps_run_beside_a_model_that_leaves_them_cpus_and_none_takes_its_gpus(
     found = Build(loaded, steps, Path("x"), Watcher())._room([asks, *others], Cluster())
     assert (found and found.leaves) == room
     assert {step.name for step in others if found and found.may(step)} == beside
+    assert Build(loaded, steps, Path("x"), Watcher())._room(others, Cluster()) is None, "what is asked already is"
 
 
 def fails(_: object) -> None:
