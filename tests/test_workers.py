@@ -38,7 +38,7 @@ ON_GPU = ON_CPU.model_copy(update={"embedder": WantsGpu()})
 @pytest.fixture(scope="module", autouse=True)
 def _cluster() -> Iterator[None]:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers do not know the tests' modules
-    ray.init(num_cpus=8, num_gpus=2, include_dashboard=False, logging_level="warning")
+    ray.init(address="local", num_cpus=8, num_gpus=2, include_dashboard=False, logging_level="warning")
     yield
     ray.shutdown()
 
