@@ -1,8 +1,10 @@
 """What several test files build: rows with plain fields, a committed data set, and a small recipe made without Ray."""
 
+import ast
 import json
 import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,8 @@ def _unflushed() -> Iterator[None]:
 
 
 ROOT = Path(__file__).parent.parent
+PACKAGE = sorted(path.relative_to(ROOT / "pipeline").as_posix() for path in (ROOT / "pipeline").rglob("*.py"))
+"""The files of the package."""
 QUICKSTART = ROOT / "configs" / "quickstart.yaml"
 
 TEXTS = {
@@ -66,6 +70,12 @@ SUBJECTS = (
     "bridge",
 )
 """Words that have nothing to do with each other."""
+
+
+@cache
+def tree(file: str) -> ast.Module:
+    """A file of the package, parsed when a test first asks for it: all of them take seconds."""
+    return ast.parse((ROOT / "pipeline" / file).read_text("utf-8"))
 
 
 def document(number: int = 0, text: str = TEXTS["en"][0], language: str = "en", title: str | None = None) -> Document:

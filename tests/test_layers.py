@@ -4,7 +4,7 @@ import ast
 from collections.abc import Iterator
 
 import pytest
-from conftest import ROOT
+from conftest import PACKAGE, tree
 
 RANKS = [
     {
@@ -88,20 +88,15 @@ MAY_IMPORT_RAY = {
 """What runs a build, and what hands its numbers to Ray's own endpoint."""
 MAY_PRINT = {"cli.py", "cli_release.py", "cli_push.py", "cli_status.py"}
 
-FILES = {
-    path.relative_to(ROOT / "pipeline").as_posix(): ast.parse(path.read_text("utf-8"))
-    for path in sorted((ROOT / "pipeline").rglob("*.py"))
-}
-
 
 def unit(file: str) -> str:
     """The module or package that a file of ours belongs to."""
     return file.removesuffix(".py").split("/")[0]
 
 
-def imported(tree: ast.AST, *, deep: bool = True) -> Iterator[str]:
+def imported(code: ast.AST, *, deep: bool = True) -> Iterator[str]:
     """The modules that are imported; where not deep, those of the module's own level alone. What only types need is left out."""
-    for node in ast.iter_child_nodes(tree):
+    for node in ast.iter_child_nodes(code):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -114,16 +109,16 @@ def imported(tree: ast.AST, *, deep: bool = True) -> Iterator[str]:
 
 
 def test_every_module_has_its_place() -> None:
-    assert {unit(file) for file in FILES} - {"__init__"} == set(RANK)
+    assert {unit(file) for file in PACKAGE} - {"__init__"} == set(RANK)
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", PACKAGE)
 def test_imports_point_one_way(file: str) -> None:
     if file == "__init__.py":
-        assert list(imported(FILES[file])) == []
+        assert list(imported(tree(file))) == []
         return
     own = unit(file)
-    others = {name.split(".")[1] for name in imported(FILES[file]) if name.startswith("pipeline.")} - {
+    others = {name.split(".")[1] for name in imported(tree(file)) if name.startswith("pipeline.")} - {
         own,
         "__version__",
     }
@@ -132,29 +127,29 @@ def test_imports_point_one_way(file: str) -> None:
 
 def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
     assert {
-        file for file, tree in FILES.items() if any(name.split(".")[0] == "ray" for name in imported(tree))
+        file for file in PACKAGE if any(name.split(".")[0] == "ray" for name in imported(tree(file)))
     } == MAY_IMPORT_RAY
 
 
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", PACKAGE)
 def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
     heavy = (
         HEAVY
         if file in {"runner.py", "calls.py", "cluster.py", "workers.py", "stream.py", "engines/vllm_stage.py"}
         else HEAVY | {"ray"}
     )
-    assert {name.split(".")[0] for name in imported(FILES[file], deep=False)} & heavy == set()
+    assert {name.split(".")[0] for name in imported(tree(file), deep=False)} & heavy == set()
 
 
 def test_only_the_command_line_prints() -> None:
-    def prints(tree: ast.AST) -> bool:
-        calls = (ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call))
+    def prints(file: str) -> bool:
+        calls = (ast.unparse(node.func) for node in ast.walk(tree(file)) if isinstance(node, ast.Call))
         return any(
             call in {"print", "typer.echo", "click.echo", "sys.stdout.write", "sys.stderr.write"} for call in calls
         )
 
-    assert {file for file, tree in FILES.items() if prints(tree)} == MAY_PRINT
+    assert {file for file in PACKAGE if prints(file)} == MAY_PRINT
 
 
 def test_a_module_says_what_it_is() -> None:
-    assert [file for file, tree in FILES.items() if not ast.get_docstring(tree) and tree.body] == []
+    assert [file for file in PACKAGE if not ast.get_docstring(tree(file)) and tree(file).body] == []
