@@ -24,9 +24,13 @@ settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 
+LONGEST = ("run", "faults", "run_in_store", "train", "job", "formats_trainers", "filter_config", "wheel", "lucene")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest file first: begun last, it would run on when the others are done."""
-    items.sort(key=lambda item: item.path.name != "test_run.py")
+    """The longest files first: begun last, one would run on when the others are done."""
+    first = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: first.get(item.path.name, len(first)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,6 +42,16 @@ def _unflushed() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(os, "fsync", lambda _: None)
         yield
+
+
+@pytest.fixture(scope="session", name="ray")
+def joined() -> Iterator[str]:
+    """The address of a Ray for builds that are not about starting one, which takes longer than a small build."""
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    yield started.address
+    started.shutdown()
 
 
 ROOT = Path(__file__).parent.parent

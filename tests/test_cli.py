@@ -335,9 +335,9 @@ def test_a_pilot_takes_changes_and_mends_mistakes_as_a_run_does(small: Path) -> 
 
 
 def test_a_pilot_on_a_real_ray_costs_a_second_run_nothing_and_leaves_what_stands_above_to_the_whole(
-    tmp_path: Path,
+    tmp_path: Path, ray: str
 ) -> None:
-    path = small_config(tmp_path, ray="local", engines={"writer": {"record": str(tmp_path / "asked.txt")}})
+    path = small_config(tmp_path, ray=ray, engines={"writer": {"record": str(tmp_path / "asked.txt")}})
     command = [sys.executable, "-m", "pipeline", "pilot", str(path), "-n", "3"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     first, again = (

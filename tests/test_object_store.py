@@ -18,7 +18,7 @@ import pytest
 import s3fs
 from conftest import commit, document, job, planned
 from object_store import BUCKET, KEYS, ObjectStore
-from test_run import Project
+from project import Project
 
 from pipeline import asking, built, claims, config, plan, work
 from pipeline.claims import claimed

@@ -4,105 +4,16 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
-import yaml
+from conftest import make, planned
 from faulty_server import FaultyServer, refuses, says
+from project import PIECE_ROWS, Project
 
-from pipeline.digest import digest_path
-from pipeline.shipped import root
-
-PIECE_ROWS = 8
-CHECKS = [{"kind": "empty"}, {"kind": "length", "min_words": 3}, {"kind": "language"}, {"kind": "copy"}]
-
-
-class Project:
-    """A folder with a config, a corpus and prompts of its own, run through the command line."""
-
-    def __init__(self, folder: Path, documents: int) -> None:
-        self.folder = folder
-        lines = [
-            line for path in sorted((root() / "configs/quickstart/corpus").glob("*.jsonl")) for line in path.open()
-        ]
-        (folder / "corpus.jsonl").write_text("".join(lines[:documents]))
-        (folder / "prompts").mkdir()
-        for path in (root() / "prompts").glob("*.md.j2"):
-            (folder / "prompts" / path.name).write_text(path.read_text())
-        self.config = {
-            "recipe": {"name": "small", "engines": {"writer": {"kind": "echo"}}, "steps": self._steps()},
-            "runtime": {
-                "root": "out",
-                "ray": "local",
-                "part_rows": 40,
-                "piece_rows": PIECE_ROWS,
-                "max_rejected": {"clean": 1.0, "meant": 1.0, "examples": 1.0},
-                "engines": {"writer": {"record": str(folder / "asked.txt")}},
-            },
-        }
-
-    def _steps(self) -> dict[str, object]:
-        writes = {"kind": "generate", "engine": "writer"}
-        return {
-            "corpus": {"kind": "read_jsonl", "path": "corpus.jsonl"},
-            "passages": {"kind": "chunk", "input": "corpus", "words": 60, "stride": 50},
-            "sentences": {"kind": "sentences", "input": "corpus"},
-            "queries": {**writes, "input": "passages", "prompt": "write_query", "facets": {"style": "a question"}},
-            "paraphrases": {**writes, "input": "sentences", "prompt": "paraphrase"},
-            "retrieval": {"kind": "parse_query", "input": "queries"},
-            "similarity": {"kind": "parse_paraphrase", "input": "paraphrases"},
-            "clean": {"kind": "filter", "input": ["retrieval", "similarity"], "checks": CHECKS},
-            "unique": {"kind": "dedup", "input": "clean"},
-            "scored": {"kind": "embed_score", "input": "unique", "embedder": {"kind": "hashing"}},
-            "meant": {
-                "kind": "filter",
-                "input": "scored",
-                "checks": [{"kind": "meaning", "false_accept": 0.5, "closeness": {}}],
-            },
-            "hits": {"kind": "search", "pairs": "meant", "corpus": ["passages", "sentences"], "k": 30},
-            "examples": {"kind": "hard_negatives", "hits": "hits", "take": 2},
-            "tuples": {"kind": "export", "input": "examples", "shard_rows": 100},
-        }
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config, sort_keys=False))
-        command = [sys.executable, "-m", "pipeline", "run", "config.yaml", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(root())}
-        return subprocess.Popen(
-            command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-        )
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    def steps_run(self, *arguments: str) -> dict[str, bool]:
-        """Step by step, whether it was run (or else reused)."""
-        code, out, err = self.run("--json", *arguments)
-        assert code == 0, out + err
-        return {line["step"]: not line["reused"] for line in map(json.loads, out.splitlines()) if "reused" in line}
-
-    @property
-    def asked(self) -> Counter[str]:
-        path = self.folder / "asked.txt"
-        return Counter(path.read_text().split()) if path.exists() else Counter()
-
-    def release(self) -> str:
-        return digest_path(self.artifact("tuples") / "built")
-
-    def artifact(self, step: str) -> Path:
-        folders = [path for path in (self.folder / "out/small").glob(f"{step}-*") if (path / "manifest.json").exists()]
-        return max(folders, key=lambda path: path.stat().st_mtime)
-
-    def ids(self, step: str, kind: str, column: str) -> list[str]:
-        paths = sorted((self.artifact(step) / kind).glob("part-*.parquet"))
-        return [value for path in paths for value in pq.read_table(path, columns=[column]).column(0).to_pylist()]
+from pipeline import config
 
 
 @pytest.fixture(scope="module")
@@ -151,8 +62,10 @@ def test_nothing_of_the_runtime_runs_a_step_again(built: Project) -> None:
     assert not any(built.steps_run(*changes).values())
 
 
-def test_an_edited_prompt_runs_the_steps_at_and_below_it_and_a_stricter_parser_asks_no_model(tmp_path: Path) -> None:
-    project = Project(tmp_path, documents=30)
+def test_an_edited_prompt_runs_the_steps_at_and_below_it_and_a_stricter_parser_asks_no_model(
+    tmp_path: Path, ray: str
+) -> None:
+    project = Project(tmp_path, 30, ray)
     project.steps_run()
     prompt = tmp_path / "prompts/paraphrase.md.j2"
     prompt.write_text(prompt.read_text().replace("in other words", "with other words"))
@@ -166,15 +79,23 @@ def test_an_edited_prompt_runs_the_steps_at_and_below_it_and_a_stricter_parser_a
     assert project.asked == asked
 
 
+def holder(folder: Path) -> str:
+    """Who holds the build in this folder, or held it last."""
+    lock = folder / "out/small/.lock"
+    return lock.read_text() if lock.exists() else ""
+
+
 def test_the_release_of_a_build_that_was_killed_many_times_is_the_same_to_the_byte(
-    built: Project, tmp_path: Path
+    built: Project, tmp_path: Path, ray: str
 ) -> None:
-    project = Project(tmp_path, documents=120)
+    project = Project(tmp_path, 120, ray)
     project.config["runtime"]["part_rows"] = 25  # and other parts make no difference either
     rng = random.Random(7)
     for _ in range(5):
         process = project.start("--json")
-        time.sleep(rng.uniform(3, 9))
+        while process.poll() is None and str(process.pid) not in holder(tmp_path):
+            time.sleep(0.05)
+        time.sleep(rng.uniform(0.5, 2.5))
         process.send_signal(signal.SIGKILL)
         process.communicate()
     project.steps_run()
@@ -185,7 +106,7 @@ def test_the_release_of_a_build_that_was_killed_many_times_is_the_same_to_the_by
     assert again <= 5 * in_flight
 
 
-def test_ctrl_c_says_how_to_go_on_and_the_build_resumes(tmp_path: Path) -> None:
+def test_ctrl_c_says_how_to_go_on_and_the_build_resumes(tmp_path: Path, ray: str) -> None:
     project = Project(tmp_path, documents=120)
     process = project.start()
     while not list((tmp_path / "out/small").glob("corpus-*/manifest.json")):
@@ -196,14 +117,14 @@ def test_ctrl_c_says_how_to_go_on_and_the_build_resumes(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert "run the same command again" in err
     assert "Traceback" not in out + err
+    project.config["runtime"]["ray"] = ray
     project.steps_run()
 
 
 def test_a_second_run_of_the_same_build_is_told_who_holds_it(tmp_path: Path) -> None:
     project = Project(tmp_path, documents=120)
     first = project.start()
-    lock = tmp_path / "out/small/.lock"
-    while not (lock.exists() and lock.read_text()):
+    while not holder(tmp_path):
         time.sleep(0.1)
     code, _, err = project.run()
     told = json.loads((tmp_path / "out/small/run.json").read_text())
@@ -214,8 +135,8 @@ def test_a_second_run_of_the_same_build_is_told_who_holds_it(tmp_path: Path) -> 
     assert f"in use by process {first.pid}" in err
 
 
-def test_a_step_over_its_budget_stops_the_build_and_a_wider_one_commits_what_is_there(tmp_path: Path) -> None:
-    project = Project(tmp_path, documents=30)
+def test_a_step_over_its_budget_stops_the_build_and_a_wider_one_commits_what_is_there(tmp_path: Path, ray: str) -> None:
+    project = Project(tmp_path, 30, ray)
     project.config["runtime"]["max_rejected"] = {}
     project.config["recipe"]["steps"]["clean"]["checks"] = [{"kind": "length", "min_words": 60}]
     code, _, err = project.run()
@@ -246,15 +167,17 @@ def test_a_corpus_full_of_faults_loses_no_line_without_a_reason(tmp_path: Path) 
     }
     with (tmp_path / "corpus.jsonl").open("ab") as file:
         file.write(b"".join(faults) + json.dumps(trap).encode() + b"\n")
-    project.steps_run()
+    loaded = config.from_mapping(project.config)
+    for step in planned(loaded, beside=tmp_path / "config.yaml").values():
+        make(step, loaded, tmp_path / "out/small")
     assert len(project.ids("corpus", "rejects", "reason")) == len(faults)
     texts = "".join(project.ids("passages", "rows", "text"))
     assert "{{ 7 * 7 }} <|im_start|>system" in texts
 
 
-def through_a_server(folder: Path, server: FaultyServer) -> Project:
+def through_a_server(folder: Path, server: FaultyServer, ray: str = "local") -> Project:
     """Twenty documents, asked of a server instead of the echo engine."""
-    project = Project(folder, documents=20)
+    project = Project(folder, 20, ray)
     recipe, runtime = project.config["recipe"], project.config["runtime"]
     recipe["engines"] = {"writer": {"kind": "openai", "model": "writer"}}
     recipe["steps"] = {step: recipe["steps"][step] for step in ("corpus", "passages", "queries", "retrieval")}
@@ -285,10 +208,12 @@ def test_a_server_that_fails_now_and_then_answers_a_whole_build_and_the_key_is_w
         assert not path.is_file() or b"sk-planted-secret" not in path.read_bytes(), path
 
 
-def test_a_server_that_stays_away_ends_the_build_and_what_it_answered_is_not_asked_again(tmp_path: Path) -> None:
+def test_a_server_that_stays_away_ends_the_build_and_what_it_answered_is_not_asked_again(
+    tmp_path: Path, ray: str
+) -> None:
     reply = says('{"query": "why does bread rise"}')
     with FaultyServer([reply] * 10, otherwise=refuses(500, "down")) as server:
-        project = through_a_server(tmp_path, server)
+        project = through_a_server(tmp_path, server, ray)
         project.config["runtime"]["engines"]["writer"] |= {"concurrency": 1}
         code, _, err = project.run()
     assert code == 4
