@@ -1,4 +1,4 @@
-"""What an orchestrator costs a row where the model costs nothing: ours with echo, distilabel with a model that does nothing.
+"""What an orchestrator costs a row where the model costs nothing: ours and distilabel, with a model that does nothing.
 
     python -m benchmarks.orchestration --documents 100000 --peer PYTHON
 
@@ -14,9 +14,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from benchmarks.overhead import write_corpus
 
@@ -45,28 +42,14 @@ def main() -> None:
 def run(corpus: Path, workers: int, count: int) -> float:
     """Documents a second with so many workers."""
     with tempfile.TemporaryDirectory(prefix="pairmill-orchestration-") as name:
-        config = Path(name) / "config.yaml"
-        config.write_text(yaml.safe_dump(recipe(corpus, name, workers), sort_keys=False))
-        seconds, out = timed([sys.executable, "-m", "pipeline", "run", str(config), "--json"])
+        # Imported and not run by its file, so that workers find its engine.
+        script = "import sys; from benchmarks.orchestration_ours import main; main(*sys.argv[1:])"
+        seconds, out = timed([sys.executable, "-c", script, str(corpus), name, str(workers)])
     steps = [line for line in map(json.loads, out.splitlines()) if "reused" in line]
     if (made := steps[-1]["rows_in"]) != count:
         sys.exit(f"{made} of {count} documents were asked about")
     started = seconds - sum(step["seconds"] for step in steps)
-    return told("pairmill, echo", workers, count, seconds, started)
-
-
-def recipe(corpus: Path, root: str, workers: int) -> dict[str, Any]:
-    asked = {"kind": "generate", "input": "corpus", "prompt": "write_query", "engine": "writer"}
-    steps: dict[str, Any] = {
-        "corpus": {"kind": "read_jsonl", "path": str(corpus)},
-        "replies": {**asked, "facets": {"style": "a question"}},
-        "pairs": {"kind": "parse_query", "input": "replies"},
-    }
-    runtime = {"root": f"{root}/outputs", "ray": "local", "cpus": workers, "engines": {"writer": {"replicas": workers}}}
-    return {
-        "recipe": {"name": "orchestration", "engines": {"writer": {"kind": "echo"}}, "steps": steps},
-        "runtime": runtime,
-    }
+    return told("pairmill", workers, count, seconds, started)
 
 
 def peer(python: str, corpus: Path, batch: int, count: int) -> float:
