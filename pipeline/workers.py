@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import ray
 
-from pipeline.calls import Call, Terms, Underway, noted
+from pipeline.calls import Call, Terms
 from pipeline.cluster import await_room, kept_room
 from pipeline.interrupts import heed
 from pipeline.log import about, logger, to_stderr
@@ -21,6 +21,7 @@ from pipeline.stages.base import Stage, StageError
 from pipeline.store import CorruptPart, Stats
 from pipeline.stream import known_cause
 from pipeline.tries import Course, LostError
+from pipeline.underway import Underway, noted
 from pipeline.watcher import Engines, in_words
 from pipeline.work import Job
 

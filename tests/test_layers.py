@@ -23,7 +23,7 @@ RANKS = [
     {"objects"},
     {"files", "claims"},
     {"prompts", "store", "draws", "instructions", "segmentation"},
-    {"built", "inputs", "watcher"},
+    {"built", "inputs", "watcher", "underway"},
     {"engines"},
     {"embedders"},
     {"retrievers"},
@@ -77,7 +77,7 @@ HEAVY = {
 }
 MAY_IMPORT_RAY = {
     "cluster.py",
-    "calls.py",
+    "underway.py",
     "workers.py",
     "stream.py",
     "metrics.py",
@@ -135,7 +135,7 @@ def test_only_the_runner_and_the_engine_that_runs_on_it_know_ray() -> None:
 def test_nothing_slow_is_imported_with_a_module(file: str) -> None:
     heavy = (
         HEAVY
-        if file in {"runner.py", "calls.py", "cluster.py", "workers.py", "stream.py", "engines/vllm_stage.py"}
+        if file in {"runner.py", "cluster.py", "underway.py", "workers.py", "stream.py", "engines/vllm_stage.py"}
         else HEAVY | {"ray"}
     )
     assert {name.split(".")[0] for name in imported(tree(file), deep=False)} & heavy == set()

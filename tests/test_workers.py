@@ -1,4 +1,4 @@
-"""Workers that hold a GPU: on this machine Ray is told of two that are not there."""
+"""Workers, those that hold a GPU among them (on this machine Ray is told of two that are not there), and tasks that hang."""
 
 import ctypes
 import math
@@ -15,13 +15,14 @@ import pytest
 import ray
 from conftest import planned, quickstart
 
-from pipeline.calls import Begun, Call, Terms
+from pipeline.calls import Call, Terms
 from pipeline.cluster import Cluster, Patience
 from pipeline.embedders import Hashing
 from pipeline.runner import Build
 from pipeline.stages.base import StageError
 from pipeline.stages.embed_score import EmbedScore
 from pipeline.tries import LostError
+from pipeline.underway import Begun
 from pipeline.watcher import Watcher
 from pipeline.workers import result, workers_of
 
