@@ -133,7 +133,8 @@ def _works(process: psutil.Process) -> bool:
         name = process.name()
     except psutil.Error:
         return False
-    return name.startswith("ray::") and "IDLE" not in name
+    # Ray's own agents have such names too; a raylet ends with them.
+    return name.startswith("ray::") and "IDLE" not in name and not name.endswith("Agent")
 
 
 def _keys(url: str) -> dict[str, str]:
