@@ -82,9 +82,20 @@ def body_of(engine: OpenAI) -> dict[str, Any]:
         return server.asked[0].body
 
 
+OTHERS: set[threading.Thread] = set()
+"""Those that other tests' libraries have left, under the same names."""
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    OTHERS.clear()
+    OTHERS.update(threading.enumerate())
+
+
 def engine_threads() -> list[str]:
     """The names of the threads that an open engine has."""
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("openai", "asyncio"))]
+    new = [thread.name for thread in threading.enumerate() if thread not in OTHERS]
+    return [name for name in new if name.startswith(("openai", "asyncio"))]
 
 
 def everything_said(error: BaseException | None) -> str:
