@@ -177,11 +177,9 @@ class Runtime(BaseModel):
     address. `log` is how a run's log is written. A step's rows are cut into parts of `part_rows`, the unit that is made, committed and
     redone; replies are committed in pieces of about `piece_rows`. `max_rejected` bounds the share of a step's rows that may be rejects.
 
-    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times, and one that
-    has not ended `task_timeout_s` seconds after it began is lost in this way, too (None: it may take for ever). What waits
-    for room on the cluster says so every `wait_s` seconds; after `give_up_s` the build ends (None: never on a cluster, which
-    may grow, and at once where Ray was started here).
-    With `overlap` steps that no model waits for run beside models on GPUs or behind a URL (not one on these CPUs).
+    `steps` says what a task of a step takes. A part whose worker or machine is lost is made again `retries` times, as is one that has
+    not ended after `task_timeout_s` (None: never). What waits for room says so every `wait_s` seconds; after `give_up_s` the build ends
+    (None: never on a cluster, and at once where Ray was started here). With `overlap` steps run beside models that leave CPUs.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
