@@ -16,6 +16,8 @@ from pipeline.order import following, leading
 from pipeline.plan import Step
 from pipeline.store import CorruptPart
 
+LOOK_S = 30.0
+"""How often it is looked anew what may be made beside a model: a cluster may have grown."""
 ENDED_S = 30.0
 """So long the main thread waits for the other one to heed an error: one that waits for a lost Ray may never do."""
 
@@ -27,12 +29,17 @@ Leaves: TypeAlias = Callable[[], float]
 class Room:
     """Which steps may run beside a model, and how many CPUs they leave to it."""
 
-    leaves: float
+    leaves: Leaves
     may: Callable[[Step], bool]
 
 
 def nothing() -> float:
     return 0
+
+
+def all_but_one() -> float:
+    """For a step that keeps one task."""
+    return math.inf
 
 
 class Lanes:
@@ -46,11 +53,12 @@ class Lanes:
         self.rest = [step for step in todo if step not in self.first]
         self.unmade = set(todo)
         self.room: Room | None = None
-        self.left = 0.0
+        self.left: Leaves = nothing
         self.thread: threading.Thread | None = None
         self.corrupt: CorruptPart | None = None
         self.is_over = False
         self.changed = threading.Condition()
+        self.ended = threading.Event()
 
     def run(self) -> None:
         """Make all steps.
@@ -75,8 +83,8 @@ class Lanes:
         try:
             self._make_all(self.first)
             if self.thread:
-                self._set(left=0)
-                self.thread.join()
+                self._set(nothing)
+                self._join(self.thread)
             self._make_all(self.rest)
         except CorruptPart:
             self._end(None)
@@ -92,7 +100,7 @@ class Lanes:
             asks = bool(chosen[0].engines)
             if asks and not self.room:
                 self.room = self._find_room()
-            self._set(left=self.room.leaves if self.room and asks else math.inf)
+            self._set(self.room.leaves if self.room and asks else all_but_one)
             if self.room and not self.thread:
                 self.thread = threading.Thread(target=self._beside, name="beside", daemon=True)
                 self.thread.start()
@@ -106,7 +114,7 @@ class Lanes:
         """What the other lane may do, if there is something in it; an error of it would reach none but the main thread."""
         return self.find() if self.rest and threading.current_thread() is threading.main_thread() else None
 
-    def _set(self, left: float) -> None:
+    def _set(self, left: Leaves) -> None:
         with self.changed:
             self.left = left
             self.changed.notify()
@@ -118,21 +126,32 @@ class Lanes:
 
     def _end(self, timeout: float | None) -> None:
         with self.changed:
-            self.is_over = True
+            self.is_over, self.left = True, nothing
             self.changed.notify()
         if self.thread:
-            self.thread.join(timeout)
+            self._join(self.thread, timeout)
+
+    def _join(self, thread: threading.Thread, timeout: float | None = None) -> None:
+        """Wait for the other lane. A thread whose join was interrupted counts as ended when it has not (Python 3.11)."""
+        if self.ended.wait(timeout):
+            thread.join()
 
     def _beside(self) -> None:
         try:
             while chosen := self._next():
-                self.make(chosen, lambda: self.left)
+                self.make(chosen, self._leaves)
                 self._made(chosen)
         except CorruptPart as corrupt:
             self.corrupt = corrupt
         except BaseException as error:  # noqa: BLE001 - the boundary of a thread: the main one raises it
             if not (self.is_over or ended_by()):
                 end_with(error)
+        finally:
+            self.ended.set()
+
+    def _leaves(self) -> float:
+        """To the first lane, as that is now."""
+        return self.left()
 
     def _next(self) -> list[Step]:
         """What the other lane makes next, as soon as there is something; none where it is to end."""
@@ -143,5 +162,5 @@ class Lanes:
                 may = [step for step in left if is_alone or (self.room and self.room.may(step))]
                 if (chosen := following(may, self.unmade)) or not left:
                     return chosen
-                self.changed.wait()
+                self.changed.wait(LOOK_S)
             return []

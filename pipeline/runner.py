@@ -5,6 +5,7 @@ answered in one go, engine after engine, so that a model is loaded once for all 
 where the models run on GPUs or elsewhere, and before where they run on the CPUs (`order`, `lanes`).
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -90,20 +91,23 @@ class Build:
     def _room(self, todo: Sequence[Step], cluster: Cluster) -> Room | None:
         """What may be made beside the models that these steps ask; None where these are to have all CPUs."""
         takes = {step.name: self._terms(step, cluster, nothing).cpus for step in todo}
-        wanted = [
-            engine.cpus(self.config.engine_runtime(name), takes[step.name])
-            for step in todo
-            for name, engine in step.engines.items()
-        ]
-        if not (wanted and self.config.runtime.overlap) or None in wanted:
-            return None
-        leaves = max(cpus for cpus in wanted if cpus is not None)
-        rest = cluster_cpus() - leaves
-        on_gpus = any(isinstance(engine, Vllm) for step in todo for engine in step.engines.values())
+
+        def wanted() -> list[float | None]:
+            return [
+                engine.cpus(self.config.engine_runtime(name), takes[step.name])
+                for step in todo
+                for name, engine in step.engines.items()
+            ]
+
+        def leaves() -> float:
+            return max(filter(None, wanted()), default=math.inf)
 
         def may(step: Step) -> bool:
-            return takes[step.name] <= rest and not (on_gpus and wants_gpu(step.stage))
+            # Whoever holds GPUs holds all of them; steps of two lanes would wait for each other's.
+            return takes[step.name] <= cluster_cpus() - leaves() and not wants_gpu(step.stage)
 
+        if not (self.config.runtime.overlap and wanted()) or None in wanted():
+            return None
         return Room(leaves, may)
 
     def _make(self, step: Step, terms: Terms) -> None:

@@ -23,6 +23,8 @@ from ray.experimental.internal_kv import _internal_kv_del, _internal_kv_list, _i
 
 SPACE = "pairmill"
 LOOK_S = 1.0
+AWAY = (ray.exceptions.RayError, ConnectionError)
+"""What is raised where Ray's table is away; the latter by a client of Ray."""
 
 
 @contextmanager
@@ -32,7 +34,7 @@ def noted(mark: str, timeout_s: float | None) -> Iterator[None]:
     Where Ray's table is away, the call goes on without a note.
     """
     key = f"{mark} process {os.getpid()} on {socket.gethostname()}"
-    with suppress(ray.exceptions.RayError):
+    with suppress(*AWAY):
         _internal_kv_put(key, b"", namespace=SPACE)
     if timeout_s is not None:
         faulthandler.dump_traceback_later(timeout_s)
@@ -40,7 +42,7 @@ def noted(mark: str, timeout_s: float | None) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
-        with suppress(ray.exceptions.RayError):
+        with suppress(*AWAY):
             _internal_kv_del(key, namespace=SPACE)
 
 
@@ -79,7 +81,7 @@ class Underway:
     def _look(self, over: threading.Event) -> None:
         since: dict[bytes, float] = {}
         while not over.wait(LOOK_S):
-            with suppress(ray.exceptions.RayError):
+            with suppress(*AWAY):
                 keys = _internal_kv_list(self._prefix, namespace=SPACE)
                 since = {key: since.get(key, time.monotonic()) for key in keys}
                 # Of a call that Ray itself made again there are two notes: the later counts.
@@ -87,5 +89,5 @@ class Underway:
                     (key.decode().partition(" "), seen) for key, seen in sorted(since.items(), key=lambda one: one[1])
                 ]
                 self.begun = {mark: Begun(where, seen) for (mark, _, where), seen in told}
-        with suppress(ray.exceptions.RayError):  # those of workers that died
+        with suppress(*AWAY):  # those of workers that died
             _internal_kv_del(self._prefix, del_by_prefix=True, namespace=SPACE)

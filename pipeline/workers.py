@@ -49,7 +49,7 @@ class Workers:
         self.asking = Engines(0, 0)
         """Where the calls ask an engine, how many do so."""
         if start is None:
-            await_room(terms.step, [terms.wants], terms.patience, StageError)
+            _await_room(terms)
 
     @property
     def at_once(self) -> int:
@@ -202,16 +202,23 @@ def _task(terms: Terms) -> Start:
     return start
 
 
+def _await_room(terms: Terms) -> None:
+    """Wait for room; beside another lane the turn of one task comes, however long that has all."""
+    if terms.patience.is_ours or not terms.leaves():
+        await_room(terms.step, [terms.wants], terms.patience, StageError)
+
+
 def tables(terms: Mapping[str, Terms]) -> Workers:
     """Workers for steps that take one each, on the terms of the step whose job they are given."""
     starts = {step: _task(one) for step, one in terms.items()}
     for one in terms.values():
-        await_room(one.step, [one.wants], one.patience, StageError)
+        _await_room(one)
 
     def start(mark: str, function: Callable[..., Any], job: Job) -> Call:
         return starts[job.name](mark, function, job)
 
-    return Workers(next(iter(terms.values())), start, len(terms))
+    widest = max(terms.values(), key=lambda one: one.cpus)
+    return Workers(widest, start, len(terms))
 
 
 def _logged(function: Callable[..., Any], timeout_s: float | None) -> Callable[..., Any]:
@@ -276,7 +283,8 @@ def workers_of(stage: Stage, terms: Terms) -> Iterator[Workers]:
 
         def stop() -> None:
             """For good, since Ray would give one that it starts again the same call, and another in its place."""
-            if holders[place] is given:
+            has_ended, _ = ray.wait([reference], timeout=0)
+            if holders[place] is given and not has_ended:
                 ray.kill(given)
                 holders[place] = holder.remote()
 

@@ -1,6 +1,9 @@
 """In which order steps are made, without Ray: steps of a name, of what they read, and of whether they ask a model."""
 
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -61,7 +64,7 @@ class Made:
             self.names.append(one.name)
 
 
-ROOM = Room(leaves=3, may=lambda _: True)
+ROOM = Room(leaves=lambda: 3, may=lambda _: True)
 
 
 @given(recipes(), st.booleans(), st.data())
@@ -143,7 +146,7 @@ def test_what_no_model_waits_for_is_made_while_one_is_asked_and_leaves_it_its_cp
 def test_a_step_that_may_not_run_beside_a_model_is_made_after_it() -> None:
     made = Made()
     with interruptible():
-        Lanes(three(), made, lambda: Room(3, lambda one: one.name != "aside")).run()
+        Lanes(three(), made, lambda: Room(lambda: 3, lambda one: one.name != "aside")).run()
     assert made.names[:2] == ["corpus", "asked"]
     assert sorted(made.names[2:]) == ["after", "aside", "parsed"]
 
@@ -184,3 +187,27 @@ def test_a_corrupt_part_is_told_when_the_other_lane_is_done_with_the_step_that_i
     with interruptible(), pytest.raises(CorruptPart):
         Lanes(three(), made := Made(**{"asked": both.wait, "aside": both.wait, where: meets}), lambda: ROOM).run()
     assert {*made.names} == {"corpus", *others}
+
+
+def test_the_other_lane_has_ended_when_a_build_ends_that_is_interrupted_while_only_that_one_works() -> None:
+    begun, over = threading.Event(), list[str]()
+
+    def works() -> None:
+        begun.set()
+        try:
+            for _ in range(500):
+                time.sleep(0.01)
+                heed()
+        finally:
+            time.sleep(0.3)  # it has things to put away
+            over.append("put away")
+
+    def interrupts() -> None:
+        begun.wait()
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupts).start()
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        Lanes(three(), Made(aside=works), lambda: ROOM).run()
+    assert over == ["put away"]

@@ -97,7 +97,7 @@ OPENAI = {"kind": "openai", "model": "writer"}
         (WRITER, {"replicas": 1, "device": "gpu"}, 5, {"after"}),
         (WRITER, {"replicas": 4, "tensor_parallel": 2, "device": "gpu"}, 6, {"after"}),
         (WRITER, {"replicas": 1, "device": "cpu"}, None, set()),
-        (OPENAI, {"replicas": 3}, 3, {"after", "scored"}),
+        (OPENAI, {"replicas": 3}, 3, {"after"}),
         (OPENAI, {"replicas": 8}, 8, set()),
         ({"kind": "echo"}, {}, None, set()),
     ],
@@ -112,7 +112,7 @@ def test_steps_run_beside_a_model_that_leaves_them_cpus_and_none_takes_its_gpus(
         replace(asks, name=name, stage=stage, engines={}) for name, stage in (("after", ON_CPU), ("scored", ON_GPU))
     ]
     found = Build(loaded, steps, Path("x"), Watcher())._room([asks, *others], Cluster())
-    assert (found and found.leaves) == room
+    assert (found and found.leaves()) == room
     assert {step.name for step in others if found and found.may(step)} == beside
     assert Build(loaded, steps, Path("x"), Watcher())._room(others, Cluster()) is None, "what is asked already is"
 
