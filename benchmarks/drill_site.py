@@ -4,6 +4,7 @@ All of it on this machine; every process is ended by its id.
 """
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -96,6 +97,11 @@ class Site:
             with suppress(psutil.Error):
                 worker.kill()
         self.add(cpus)
+
+    def clear_caches(self) -> None:
+        """Remove what builds have left on the nodes' disk, which a driver does on its own machine alone."""
+        for kept in (self.folder / "caches").glob("*/*"):
+            shutil.rmtree(kept, ignore_errors=True)
 
     def workers(self) -> list[psutil.Process]:
         """The processes that are at work for Ray now."""
