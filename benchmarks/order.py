@@ -163,7 +163,7 @@ def run(folder: Path, steps: dict[str, Any], server: Server, *, overlap: bool) -
     if done.returncode:
         sys.exit(f"pairmill run ended with {done.returncode}: {done.stderr[-2000:]}")
     seconds, busy = time.monotonic() - began, server.busy - before
-    how = "beside it" if overlap else "before it"
+    how = "beside it" if overlap else "apart from it"
     print(f"| {how} | {seconds:.1f} | {busy:.1f} | {busy / seconds:.0%} |", flush=True)
     return digest_path(next(root.glob("order/tuples-*/built")))
 
