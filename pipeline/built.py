@@ -13,7 +13,7 @@ import hashlib
 import json
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,12 +161,13 @@ def _alone(artifact: Artifact) -> Iterator[None]:
         yield
 
 
-def forget(artifact: Artifact) -> None:
-    """Free this machine's cache of what a step built."""
-    if not is_local(artifact.folder):
-        here = artifact.built.parent
-        shutil.rmtree(here, ignore_errors=True)
-        (here.parent / f".{here.name}.lock").unlink(missing_ok=True)
+def forget(artifacts: Iterable[Artifact]) -> None:
+    """Free this machine's cache of what steps built."""
+    for artifact in artifacts:
+        if not is_local(artifact.folder):
+            here = artifact.built.parent
+            shutil.rmtree(here, ignore_errors=True)
+            (here.parent / f".{here.name}.lock").unlink(missing_ok=True)
 
 
 def share_folder(artifact: Artifact, number: int) -> Path:

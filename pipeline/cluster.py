@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 from tenacity import retry, retry_if_exception_type, stop_after_attempt
@@ -23,6 +24,7 @@ GONE_S = {HEAD: 30.0, HERE: 6.0}
 """A server that takes no connection for so long is lost: a head may be started again, the other never is. Ray itself waits for
 the other for ever, and ends our process without a word when the head was gone for 60 s."""
 LOOK_S = 2.0
+EVERYWHERE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,15 @@ def _lost(name: str, address: tuple[str, int]) -> StageError:
         f"Ray's {name} at {host}:{port} is gone: nothing has answered there for {GONE_S[name]:g} s. What is committed stays; start Ray "
         "again where it was not started here, and run the same command to go on"
     )
+
+
+def everywhere(function: Callable[..., Any], *arguments: Any) -> None:
+    """Call it once on each machine that is here. What comes of it is not waited for beyond a minute, nor told."""
+    on = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+    call = ray.remote(num_cpus=0, max_retries=0)(function)
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    calls = [call.options(scheduling_strategy=on(node, soft=False)).remote(*arguments) for node in nodes]
+    ray.wait(calls, num_returns=len(calls), timeout=EVERYWHERE_S)
 
 
 Resources = Mapping[str, float]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline import asking, built, work
 from pipeline.calls import Terms
-from pipeline.cluster import Cluster, Patience, joined
+from pipeline.cluster import Cluster, Patience, everywhere, joined
 from pipeline.commit import commit
 from pipeline.config import Config
 from pipeline.engines.vllm import Vllm
@@ -51,10 +51,10 @@ class Build:
         Raises BudgetError, EngineError, StageError or StoreError; what was committed stays, and the next run goes on.
         """
         with lock(self.folder), self.watcher.building():
+            artifacts = [step.artifact(self.folder) for step in self.steps]
             todo = [step for step in self.steps if not step.artifact(self.folder).is_committed]
-            for step in self.steps:
+            for step, artifact in zip(self.steps, artifacts, strict=True):
                 if step not in todo:
-                    artifact = step.artifact(self.folder)
                     artifact.touch()
                     self.watcher.finished(step.name, artifact.stats(), None)
             for step in todo:  # what cannot run is told now and not after hours of work
@@ -64,8 +64,9 @@ class Build:
             if todo:
                 with interruptible(), joined(self.config.runtime) as cluster:
                     self._run(todo, cluster)
-            for step in self.steps:
-                built.forget(step.artifact(self.folder))
+                    if not is_local(self.folder):
+                        everywhere(built.forget, artifacts)
+            built.forget(artifacts)
 
     def _run(self, todo: list[Step], cluster: Cluster) -> None:
         repairs = Repairs(self.steps, self.folder, self.watcher)

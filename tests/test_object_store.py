@@ -274,7 +274,7 @@ def test_workers_of_a_machine_fetch_what_was_built_once_and_anew_where_it_change
     built.keep(one)
     assert (built.fetched(other) / "deep/index").read_bytes() == b"second"
     (other.folder / "built" / "deep/index").write_bytes(b"cut")
-    built.forget(other)
+    built.forget([other])
     with pytest.raises(StoreError, match="is not what was built"):
         built.fetched(other)
     assert not other.built.exists()

@@ -80,7 +80,9 @@ def test_a_build_in_a_store_outlives_a_round_of_the_drill(where: Site, tmp_path:
     assert not list((BUILD / ".claims").iterdir()), (
         "the claim of the killed run was removed, and that of the other ended"
     )
-    assert not list((where.cache(0) / "built").glob("*")), "what was fetched goes with the build"
+    assert not list((where.folder / "caches").glob("*/built/*")), (
+        "what was fetched goes with the build, from all machines"
+    )
     check_commands(folder, str(release))
 
 
