@@ -107,7 +107,8 @@ class Build:
             # Whoever holds GPUs holds all of them; steps of two lanes would wait for each other's.
             return takes[step.name] <= cluster_cpus() - leaves() and not wants_gpu(step.stage)
 
-        if not (self.config.runtime.overlap and wanted()) or None in wanted():
+        now = wanted()
+        if not (self.config.runtime.overlap and now) or None in now:
             return None
         return Room(leaves, may)
 
